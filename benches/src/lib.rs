@@ -1,0 +1,1 @@
+//! Instruction counts of the stages, each with a budget.

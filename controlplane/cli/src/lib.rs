@@ -1,0 +1,1 @@
+//! portcullis: the command line.

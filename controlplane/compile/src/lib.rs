@@ -1,0 +1,1 @@
+//! Cedar to tables: checks, classes, specialisation, diff and explanation.

@@ -1,0 +1,1 @@
+//! portcullis-control: the control plane process.

@@ -1,0 +1,1 @@
+//! The audit log's thread: group commits through io_uring.

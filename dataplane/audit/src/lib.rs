@@ -1,0 +1,1 @@
+//! The audit log's format: records, segments, tree, checkpoints, verification.

@@ -1,0 +1,1 @@
+//! Who is calling: bearer tokens, API keys, and the cache of verified callers.

@@ -1,0 +1,1 @@
+//! Signed bundles and kill messages: what a control plane may tell an appliance.

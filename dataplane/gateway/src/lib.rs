@@ -1,0 +1,1 @@
+//! portcullis-gateway: the dataplane process.

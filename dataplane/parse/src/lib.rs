@@ -1,0 +1,1 @@
+//! JSON-RPC parsed once with SIMD, and the era that a request belongs to.

@@ -1,0 +1,1 @@
+//! The policy table: its layout, its verifier and its evaluator.

@@ -1,0 +1,1 @@
+//! Requests to MCP servers and the framing, health and pooling of their answers.

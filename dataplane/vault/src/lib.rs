@@ -1,0 +1,1 @@
+//! Leases: secrets lent to this dataplane for a while.

@@ -1,0 +1,1 @@
+//! Every verb of this repository.
