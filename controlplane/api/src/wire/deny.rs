@@ -1,0 +1,140 @@
+//! Kills and secrets: what takes effect at once and is not part of a revision.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::bounds::{LIFE_S_MAX, SECRET_BYTES_MAX};
+use crate::names::{check_server, check_tenant, check_text, split_member, split_tool};
+use crate::{Problem, Time};
+
+/// What a kill switches off, for everyone. On the wire: `{"tool": "crm/refund"}`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// As `server/tool`.
+    Tool(String),
+    Server(String),
+    Tenant(String),
+    /// As `tenant/user`.
+    User(String),
+    /// As `tenant/agent`.
+    Agent(String),
+}
+
+/// `POST /v1/kills`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KillRequest {
+    pub target: Target,
+    /// Told to every caller that is refused by it.
+    pub reason: String,
+    /// Until it is taken back, unless told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
+}
+
+/// A kill in force.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct Kill {
+    pub id: u64,
+    pub target: Target,
+    pub reason: String,
+    pub author: String,
+    pub at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// Of the kill list that holds it: appliances tell which serial they applied.
+    pub serial: u64,
+}
+
+/// `PUT /v1/secrets/{name}`.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretValue {
+    /// Never shown again, and in no log.
+    pub value: String,
+}
+
+/// A secret without its value.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct Secret {
+    pub name: String,
+    /// Rises by one with each new value.
+    pub revision: u64,
+    pub set_at: Time,
+    pub set_by: String,
+    /// Servers whose calls carry it.
+    pub used_by: Vec<String>,
+}
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("SecretValue(hidden)")
+    }
+}
+
+impl Target {
+    /// # Errors
+    /// Names what of the target cannot be used.
+    pub fn check(&self) -> Result<(), Problem> {
+        match self {
+            Self::Tool(tool) => split_tool(tool).map(drop),
+            Self::Server(server) => check_server(server),
+            Self::Tenant(tenant) => check_tenant(tenant),
+            Self::User(user) => split_member("user", user).map(drop),
+            Self::Agent(agent) => split_member("agent", agent).map(drop),
+        }
+        .map_err(|problem| problem.field("target"))
+    }
+}
+
+impl KillRequest {
+    /// # Errors
+    /// Names the field that cannot be used.
+    pub fn check(&self) -> Result<(), Problem> {
+        self.target.check()?;
+        if self.reason.trim().is_empty() {
+            return Err(Problem::invalid("`reason` is empty")
+                .field("reason")
+                .help("write why: every caller that is refused will read it"));
+        }
+        check_text("reason", &self.reason)?;
+        check_life(self.expires_in_s)
+    }
+}
+
+impl SecretValue {
+    /// # Errors
+    /// When the value cannot be sent in a header. The problem never repeats the value.
+    pub fn check(&self) -> Result<(), Problem> {
+        let refused =
+            |detail: &str, help: &str| Err(Problem::invalid(detail).field("value").help(help));
+        if self.value.is_empty() || self.value.len() > SECRET_BYTES_MAX {
+            return refused(
+                "the value is empty or too long",
+                "give 1 to 8,192 bytes; a header of common servers takes no more",
+            );
+        }
+        let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        let edges = self.value.trim() != self.value;
+        if edges || !self.value.bytes().all(printable) {
+            return refused(
+                "the value has blanks at an end, control characters or letters beyond ASCII",
+                "give what is sent in the header, without a line end (`printf %s`, not `echo`)",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A life in seconds, as kills, keys and tokens have it.
+pub(super) fn check_life(expires_in_s: Option<u64>) -> Result<(), Problem> {
+    match expires_in_s {
+        Some(seconds) if seconds == 0 || seconds > LIFE_S_MAX => {
+            Err(Problem::invalid(format!("`expires_in_s` is {seconds}"))
+                .field("expires_in_s")
+                .help(format!("write 1 to {LIFE_S_MAX} seconds")))
+        }
+        _ => Ok(()),
+    }
+}
