@@ -178,3 +178,127 @@ const fn hex(digit: u8) -> u8 {
         _ => digit - b'A' + 10,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BODY_BYTES_MAX;
+
+    fn decode(text: &str) -> Result<(String, usize, bool), ChunkFault> {
+        let mut bytes = text.as_bytes().to_vec();
+        let found = ChunkDecoder::new(BODY_BYTES_MAX).decode(&mut bytes)?;
+        let data = String::from_utf8(bytes[found.data].to_vec()).unwrap();
+        Ok((data, found.consumed, found.done))
+    }
+
+    #[test]
+    fn chunks_are_joined_and_the_next_head_is_left() {
+        let text = "4\r\nWiki\r\n5;a=\"b\"\r\npedia\r\n00B\r\n in\r\nchunks\r\n0\r\n\r\nPOST";
+        let (data, consumed, done) = decode(text).unwrap();
+        assert_eq!(
+            (data.as_str(), &text[consumed..], done),
+            ("Wikipedia in\r\nchunks", "POST", true)
+        );
+    }
+
+    #[test]
+    fn one_chunk_is_not_moved() {
+        let mut bytes = b"4\r\nWiki\r\n".to_vec();
+        let found = ChunkDecoder::new(9).decode(&mut bytes).unwrap();
+        assert_eq!(found, Chunked { consumed: 9, data: 3..7, done: false });
+    }
+
+    #[test]
+    fn every_cut_reads_the_same() {
+        let text = b"4\r\nWiki\r\n5;a=b\r\npedia\r\n0\r\n\r\nPOST";
+        for cut in 0..=text.len() {
+            let mut decoder = ChunkDecoder::new(9);
+            let (mut data, mut consumed) = (Vec::new(), 0);
+            for piece in [&text[..cut], &text[cut..]] {
+                let mut piece = piece.to_vec();
+                let found = decoder.decode(&mut piece).unwrap();
+                data.extend_from_slice(&piece[found.data]);
+                consumed += found.consumed;
+            }
+            assert_eq!((data.as_slice(), consumed), (&b"Wikipedia"[..], text.len() - 4), "{cut}");
+            assert!(decoder.is_done());
+        }
+    }
+
+    #[test]
+    fn a_size_is_plain_hexadecimal() {
+        for bad in ["", "+5", "-5", "0x5", " 5", "5 ", "5\t", "g", "5_0", "٥"] {
+            let fault = decode(&format!("{bad}\r\nhello\r\n")).unwrap_err();
+            assert_eq!(fault, ChunkFault::Size, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_digit_past_the_limit() {
+        assert_eq!(decode("00000001\r\n").unwrap(), (String::new(), 10, false));
+        assert_eq!(decode("000000001\r\n"), Err(ChunkFault::Size));
+    }
+
+    #[test]
+    fn lines_end_with_crlf_only() {
+        for bad in [
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhelloo\r\n0\r\n\r\n",
+            "5\r\nhello\r0\r\n\r\n",
+            "5\r\rhello\r\n",
+            "0\n\r\n",
+            "0\r\n\n",
+            "0\r\n\rX",
+            "5;a\nhello",
+        ] {
+            assert_eq!(decode(bad), Err(ChunkFault::LineEnd), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_refused() {
+        for trailer in ["Content-Length: 5", "X: y", " ", "\0", ":"] {
+            let text = format!("0\r\n{trailer}\r\n\r\n");
+            assert_eq!(decode(&text), Err(ChunkFault::Trailer), "{trailer}");
+        }
+    }
+
+    #[test]
+    fn one_byte_of_extensions_past_the_limit() {
+        let extended = |len: usize| {
+            let (first, second) = (len / 2, len - len / 2);
+            format!("1;{}\r\na\r\n0;{}\r\n\r\n", "x".repeat(first - 1), "x".repeat(second - 1))
+        };
+        assert!(decode(&extended(CHUNK_EXTENSION_BYTES_MAX)).unwrap().2);
+        let past = extended(CHUNK_EXTENSION_BYTES_MAX + 1);
+        assert_eq!(decode(&past), Err(ChunkFault::ExtensionsTooLong), "over the whole body");
+    }
+
+    #[test]
+    fn extensions_hold_no_control_byte() {
+        for byte in ['\0', '\u{b}', '\u{7f}', 'é'] {
+            assert_eq!(decode(&format!("1;a{byte}\r\n")), Err(ChunkFault::Extension));
+        }
+    }
+
+    #[test]
+    fn one_byte_of_body_past_the_limit() {
+        let read = |text: &str| ChunkDecoder::new(5).decode(&mut text.as_bytes().to_vec());
+        assert!(read("2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n").unwrap().done);
+        let fault = read("2\r\nab\r\n4\r\n").unwrap_err();
+        assert_eq!(
+            (fault, fault.status()),
+            (ChunkFault::TooLong { max: 5 }, 413),
+            "before its data"
+        );
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_taken() {
+        let mut decoder = ChunkDecoder::new(5);
+        assert!(decoder.decode(&mut b"0\r\n\r\n".to_vec()).unwrap().done);
+        let more = decoder.decode(&mut b"5\r\n".to_vec()).unwrap();
+        assert_eq!(more, Chunked { consumed: 0, data: 0..0, done: true });
+    }
+}

@@ -161,3 +161,6 @@ fn refuse(error: httparse::Error, bytes: &[u8], lines_max: usize) -> HeadFault {
         Error::Status => HeadFault::Syntax("the request line"),
     }
 }
+
+#[cfg(test)]
+mod tests;

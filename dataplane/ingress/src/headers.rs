@@ -132,7 +132,7 @@ impl Reader {
             }
             17 if is("transfer-encoding") => self.coding(value)?,
             20 if is("mcp-protocol-version") => self.version(place(), value),
-            11.. => self.param(buffer, name.as_bytes(), place)?,
+            10.. => self.param(buffer, name.as_bytes(), place)?,
             _ => {}
         }
         Ok(())

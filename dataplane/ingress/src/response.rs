@@ -172,3 +172,86 @@ const fn reason(status: u16) -> &'static str {
         _ => "Answer",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dataplane_telemetry::WallNanos;
+
+    use super::*;
+
+    fn written(head: &ResponseHead<'_>) -> String {
+        let mut out = Vec::new();
+        head.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_answer_with_everything() {
+        let value = |text: &'static str| FieldValue::new(text.as_bytes()).ok();
+        let head = ResponseHead {
+            body: Body::Length(488),
+            keep_alive: false,
+            content_type: Some("application/json"),
+            cache_control: Some("no-store"),
+            allow: Some("POST"),
+            unbuffered: true,
+            retry_after_s: Some(3),
+            www_authenticate: value("Bearer"),
+            session_id: value("s1"),
+            protocol_version: value("2026-07-28"),
+            date: Some(HttpDate::at(WallNanos(0))),
+            ..ResponseHead::new(429)
+        };
+        assert_eq!(
+            written(&head),
+            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n\
+             Cache-Control: no-store\r\nAllow: POST\r\nWWW-Authenticate: Bearer\r\n\
+             Mcp-Session-Id: s1\r\nMCP-Protocol-Version: 2026-07-28\r\nX-Accel-Buffering: no\r\n\
+             Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: close\r\nRetry-After: 3\r\n\
+             Content-Length: 488\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn each_body_has_one_framing() {
+        let framed = |status, body| written(&ResponseHead { body, ..ResponseHead::new(status) });
+        assert_eq!(
+            written(&ResponseHead::new(202)),
+            "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+        );
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(framed(200, Body::Chunked), chunked);
+        assert_eq!(framed(200, Body::UntilClose), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        assert_eq!(framed(204, Body::Length(0)), "HTTP/1.1 204 No Content\r\n\r\n");
+    }
+
+    #[test]
+    fn every_status_of_a_fault_has_its_words() {
+        for status in [400, 413, 414, 417, 431, 501, 505] {
+            assert_ne!(reason(status), reason(0), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_chunked_reads_back() {
+        for len in [1_usize, 9, 10, 15, 16, 255, 256, 4_095, 65_536] {
+            let mut out = Vec::new();
+            write_chunk_head(&mut out, len);
+            out.resize(out.len() + len, b'x');
+            write_chunk_end(&mut out);
+            write_chunk_head(&mut out, 0);
+            out.extend_from_slice(LAST_CHUNK);
+            let found = crate::ChunkDecoder::new(len as u64).decode(&mut out).unwrap();
+            assert_eq!((found.data.len(), found.done, found.consumed), (len, true, out.len()));
+        }
+    }
+
+    #[test]
+    fn decimals_are_those_of_the_standard_library() {
+        for number in [0, 7, 10, 99, 100, 65_535, u64::MAX] {
+            let mut out = b"x".to_vec();
+            write_decimal(&mut out, number);
+            assert_eq!(out, format!("x{number}").into_bytes());
+        }
+    }
+}
