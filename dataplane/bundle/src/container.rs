@@ -160,6 +160,12 @@ impl Bundle {
     }
 }
 
+/// [`Bundle::content`] of what [`Draft::seal`] made.
+#[must_use]
+pub fn content(sealed: &[u8]) -> [u8; 32] {
+    sha256(sealed.get(..SIGNED_BYTES).unwrap_or(sealed))
+}
+
 /// The container's frame. Not to be believed before `signature` was checked.
 struct Head<'a> {
     revision: Revision,

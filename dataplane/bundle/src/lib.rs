@@ -31,7 +31,7 @@ pub use catalog::{
     ApiKey, CallerKind, Catalog, ClaimMap, Era, GatewaySettings, IdentityProvider, Inject, Limits,
     Per, Quota, Rate, Server, TenantFrom, Timeouts, Tool,
 };
-pub use container::{Bundle, Draft};
+pub use container::{Bundle, Draft, content};
 pub use enrol::EnrolmentToken;
 pub use keys::{KeyId, PublicKey, Signer};
 pub use kill::{Kill, KillList, KillTarget};

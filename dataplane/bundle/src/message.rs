@@ -4,6 +4,7 @@
 //! The kind bounds the length before a byte of the body is read. Bundles and kill lists are opaque
 //! here: they carry their own signature.
 
+use dataplane_telemetry::WallNanos;
 use zeroize::Zeroizing;
 
 use crate::lease::{self, Lease};
@@ -124,8 +125,18 @@ pub enum ToAppliance {
     Leases(Vec<Lease>),
     /// Records below this index are kept.
     RecordsStored { next: u64 },
-    /// A renewed client certificate, DER.
-    Certificate(Vec<u8>),
+    /// Answers `Renew`.
+    Certificate(Certified),
+}
+
+/// A client certificate as its issuer made it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Certified {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// When the appliance asks for the next one: at half its life.
+    pub renew_at: WallNanos,
+    pub expires_at: WallNanos,
 }
 
 /// Appliance to control plane.
@@ -223,8 +234,8 @@ pub struct Enrol {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Enrolled {
     pub appliance: ApplianceId,
-    /// Client certificate and CA certificate, DER.
-    pub certificate: Vec<u8>,
+    pub certified: Certified,
+    /// The CA certificate, DER.
     pub ca: Vec<u8>,
     pub signing_keys: Vec<PublicKey>,
 }
@@ -241,7 +252,11 @@ impl ToAppliance {
             Self::Bundle(sealed) => framed(Kind::Bundle, sealed),
             Self::Kills(sealed) => framed(Kind::Kills, sealed),
             Self::Leases(leases) => framed(Kind::Leases, &lease::encode(leases)?),
-            Self::Certificate(der) => framed(Kind::Certificate, der),
+            Self::Certificate(certified) => {
+                let mut body = Vec::new();
+                certified.put(&mut body);
+                framed(Kind::Certificate, &body)
+            }
         }
     }
 
@@ -253,7 +268,7 @@ impl ToAppliance {
             Kind::Bundle => return Ok(Self::Bundle(taken(body))),
             Kind::Kills => return Ok(Self::Kills(taken(body))),
             Kind::Leases => return Ok(Self::Leases(lease::decode(&body)?)),
-            Kind::Certificate => return Ok(Self::Certificate(taken(body))),
+            Kind::Certificate => Self::Certificate(Certified::take(&mut reader)?),
             kind => return Err(unexpected(kind)),
         };
         reader.end()?;
@@ -394,7 +409,7 @@ impl Enrolled {
         match answer {
             Ok(enrolled) => {
                 put_short(&mut body, enrolled.appliance.as_str().as_bytes());
-                put_short(&mut body, &enrolled.certificate);
+                enrolled.certified.put(&mut body);
                 put_short(&mut body, &enrolled.ca);
                 for key in &enrolled.signing_keys {
                     body.extend_from_slice(&key.0);
@@ -413,7 +428,7 @@ impl Enrolled {
         match kind {
             Kind::Enrolled => {
                 let appliance = ApplianceId::new(reader.text("appliance", SHORT_BYTES_MAX)?)?;
-                let certificate = reader.short("certificate", DER_BYTES_MAX)?.to_vec();
+                let certified = Certified::take(&mut reader)?;
                 let ca = reader.short("CA certificate", DER_BYTES_MAX)?.to_vec();
                 let keys = reader.rest().chunks(32).map(<[u8; 32]>::try_from);
                 let keys: Vec<_> = keys
@@ -421,7 +436,7 @@ impl Enrolled {
                     .collect::<Result<_, _>>()
                     .map_err(|_| wrong("signing keys", "", "are not 32 bytes each"))?;
                 at_most("signing keys", keys.len(), SIGNING_KEYS_MAX)?;
-                Ok(Ok(Self { appliance, certificate, ca, signing_keys: keys }))
+                Ok(Ok(Self { appliance, certified, ca, signing_keys: keys }))
             }
             Kind::EnrolRefused => {
                 let reason = text(&mut reader, "reason")?;
@@ -430,6 +445,22 @@ impl Enrolled {
             }
             kind => Err(unexpected(kind)),
         }
+    }
+}
+
+impl Certified {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_short(out, &self.certificate);
+        out.extend_from_slice(&self.renew_at.0.to_le_bytes());
+        out.extend_from_slice(&self.expires_at.0.to_le_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Refused> {
+        Ok(Self {
+            certificate: reader.short("certificate", DER_BYTES_MAX)?.to_vec(),
+            renew_at: WallNanos(reader.u64()?),
+            expires_at: WallNanos(reader.u64()?),
+        })
     }
 }
 
