@@ -103,3 +103,66 @@ impl BodyDecoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body of `bytes`, and what is left of them.
+    fn read(
+        framing: Framing,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<(Vec<u8>, usize, bool), ResponseFault> {
+        let mut decoder = BodyDecoder::new(framing, 10)?;
+        let (mut body, mut consumed) = (Vec::new(), 0);
+        for piece in bytes.chunks(size) {
+            let mut piece = piece.to_vec();
+            let found = decoder.push(&mut piece)?;
+            body.extend_from_slice(&piece[found.data]);
+            consumed += found.consumed;
+        }
+        Ok((body, bytes.len() - consumed, decoder.is_done()))
+    }
+
+    #[test]
+    fn a_body_ends_where_its_framing_says() {
+        for size in 1..20 {
+            let (empty, length) = (Framing::Empty, Framing::Length(5));
+            assert_eq!(read(empty, b"HTTP", size), Ok((vec![], 4, true)));
+            assert_eq!(read(length, b"helloHTTP", size), Ok((b"hello".to_vec(), 4, true)));
+            let chunked = b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\nHTTP";
+            assert_eq!(read(Framing::Chunked, chunked, size), Ok((b"hello".to_vec(), 4, true)));
+            assert_eq!(
+                read(Framing::UntilClose, b"hello", size),
+                Ok((b"hello".to_vec(), 0, false))
+            );
+        }
+    }
+
+    #[test]
+    fn one_byte_past_the_limit() {
+        let fault = Err(ResponseFault::TooLong { max: 10 });
+        assert!(read(Framing::Length(10), b"0123456789", 3).is_ok());
+        assert_eq!(read(Framing::Length(11), b"", 3), fault);
+        assert!(read(Framing::UntilClose, b"0123456789", 3).is_ok());
+        assert_eq!(read(Framing::UntilClose, b"0123456789a", 3), fault);
+        let chunk_fault = dataplane_ingress::ChunkFault::TooLong { max: 10 };
+        let chunk_fault = Err(ResponseFault::Chunk(chunk_fault));
+        assert_eq!(read(Framing::Chunked, b"b\r\n", 3), chunk_fault);
+    }
+
+    #[test]
+    fn a_close_before_the_end_is_a_fault() {
+        for (framing, closes) in [
+            (Framing::Empty, Ok(())),
+            (Framing::UntilClose, Ok(())),
+            (Framing::Length(5), Err(ResponseFault::Truncated)),
+            (Framing::Chunked, Err(ResponseFault::Truncated)),
+        ] {
+            let mut decoder = BodyDecoder::new(framing, 10).unwrap();
+            assert_eq!(decoder.on_close(), closes, "{framing:?}");
+            assert_eq!(decoder.is_done(), closes.is_ok());
+        }
+    }
+}

@@ -98,3 +98,84 @@ fn rest_ns(rests: u32) -> u64 {
         HEALTH_REST_NS_MIN.checked_shl(rests).filter(|ns| ns >> rests == HEALTH_REST_NS_MIN);
     doubled.unwrap_or(HEALTH_REST_NS_MAX).min(HEALTH_REST_NS_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: u64 = HEALTH_REST_NS_MIN;
+
+    /// Fails until the circuit opens at `now`.
+    fn opened(now: Nanos) -> Health {
+        let mut health = Health::default();
+        for _ in 0..HEALTH_FAILURES_MAX {
+            assert_eq!(health.may_try(now), Ok(()), "one past the limit opens it, not before");
+            health.on_failure(now);
+        }
+        health
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it() {
+        let mut health = opened(Nanos(7));
+        assert_eq!(health.may_try(Nanos(7)), Err(Nanos(7 + FIRST)));
+        assert_eq!(health.state(Nanos(7)), HealthState::Resting { until: Nanos(7 + FIRST) });
+    }
+
+    #[test]
+    fn a_success_between_failures_keeps_it_closed() {
+        let mut health = Health::default();
+        for _ in 0..100 {
+            for _ in 1..HEALTH_FAILURES_MAX {
+                health.on_failure(Nanos(0));
+            }
+            health.on_success();
+            assert_eq!(health.state(Nanos(0)), HealthState::Serving);
+        }
+    }
+
+    #[test]
+    fn one_trial_at_a_time() {
+        let mut health = opened(Nanos(0));
+        assert_eq!(health.may_try(Nanos(FIRST - 1)), Err(Nanos(FIRST)));
+        assert_eq!(health.may_try(Nanos(FIRST)), Ok(()));
+        let lost_at = Nanos(FIRST + HEALTH_TRIAL_NS);
+        assert_eq!(health.may_try(Nanos(FIRST)), Err(lost_at));
+        assert_eq!(health.state(Nanos(FIRST)), HealthState::Trying);
+        assert_eq!(health.may_try(lost_at), Ok(()), "the trial is lost, here is another");
+        health.on_success();
+        assert_eq!(health.may_try(Nanos(0)), Ok(()));
+        assert_eq!(health, Health::default());
+    }
+
+    #[test]
+    fn rests_double_up_to_the_longest() {
+        let (mut health, mut now) = (opened(Nanos(0)), Nanos(0));
+        let mut rests = Vec::new();
+        for _ in 0..100 {
+            let until = health.may_try(now).unwrap_err();
+            rests.push(until.since(now));
+            now = until;
+            assert_eq!(health.may_try(now), Ok(()));
+            health.on_failure(now);
+        }
+        assert_eq!(rests[..4], [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST]);
+        assert!(rests.is_sorted() && rests[6..].iter().all(|rest| *rest == HEALTH_REST_NS_MAX));
+    }
+
+    #[test]
+    fn late_failures_do_not_prolong_a_rest() {
+        let mut health = opened(Nanos(0));
+        for at in 0..100 {
+            health.on_failure(Nanos(at));
+        }
+        assert_eq!(health.may_try(Nanos(99)), Err(Nanos(FIRST)));
+    }
+
+    #[test]
+    fn the_end_of_time_is_survived() {
+        let mut health = opened(Nanos(u64::MAX));
+        assert_eq!(health.may_try(Nanos(u64::MAX)), Ok(()));
+        health.on_failure(Nanos(u64::MAX));
+    }
+}

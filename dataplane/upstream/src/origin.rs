@@ -173,3 +173,83 @@ fn check_path(path: &str) -> Result<String, OriginFault> {
     }
     Ok(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        for (url, scheme, host, port, authority, path) in [
+            (
+                "http://crm.internal:8000/mcp",
+                Scheme::Http,
+                "crm.internal",
+                8000,
+                "crm.internal:8000",
+                "/mcp",
+            ),
+            (
+                "HTTPS://CRM.Example.com",
+                Scheme::Https,
+                "crm.example.com",
+                443,
+                "crm.example.com",
+                "/",
+            ),
+            ("https://h:443/a%20b?c=d/..", Scheme::Https, "h", 443, "h", "/a%20b?c=d/.."),
+            ("http://h?x", Scheme::Http, "h", 80, "h", "/?x"),
+            ("http://10.0.0.7/", Scheme::Http, "10.0.0.7", 80, "10.0.0.7", "/"),
+            ("http://[2001:DB8::1]:81/", Scheme::Http, "2001:db8::1", 81, "[2001:db8::1]:81", "/"),
+            ("http://my_server/", Scheme::Http, "my_server", 80, "my_server", "/"),
+        ] {
+            let origin = Origin::parse(url).unwrap();
+            let found = (origin.scheme(), origin.host(), origin.port(), origin.authority());
+            assert_eq!(found, (scheme, host, port, authority), "{url}");
+            assert_eq!(origin.path(), path, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (fault, urls) in [
+            (OriginFault::Scheme, &["", "h", "ftp://h", "//h", "http:/h", "unix:///run/x"][..]),
+            (OriginFault::UserInfo, &["http://u@h/", "http://u:p@h/", "http://h:80@evil/"]),
+            (OriginFault::Fragment, &["http://h/#", "http://h#x", "http://h/a#b"]),
+            (OriginFault::Port, &["http://h:/", "http://h:0", "http://h:65536", "http://h:+80"]),
+            (
+                OriginFault::Host,
+                &["http://", "http:///mcp", "http://a..b", "http://.", "http://h."],
+            ),
+            (
+                OriginFault::Host,
+                &["http://-h", "http://h-", "http://a b", "http://h\\x", "http://\u{e9}"],
+            ),
+            (
+                OriginFault::Host,
+                &["http://127.1", "http://0x7f.1", "http://2130706433", "http://1.2.3.256"],
+            ),
+            (OriginFault::Host, &["http://0177.0.0.1", "http://0x7f000001", "http://a.0x1"]),
+            (
+                OriginFault::Host,
+                &["http://[::1", "http://[::1]x", "http://[fe80::1%25eth0]", "http://[1]"],
+            ),
+            (OriginFault::Path, &["http://h/a b", "http://h/%zz", "http://h/%2", "http://h/../x"]),
+            (
+                OriginFault::Path,
+                &["http://h/\u{e9}", "http://h/a\\b", "http://h/\r\nX: y", "http://h/."],
+            ),
+        ] {
+            for url in urls {
+                assert_eq!(Origin::parse(url), Err(fault), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_past_the_limit() {
+        let url = |len: usize| format!("http://h/{}", "a".repeat(len - 9));
+        assert!(Origin::parse(&url(URL_BYTES_MAX)).is_ok());
+        assert_eq!(Origin::parse(&url(URL_BYTES_MAX + 1)), Err(OriginFault::TooLong));
+    }
+}

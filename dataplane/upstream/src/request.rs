@@ -114,10 +114,10 @@ impl<'a> Request<'a> {
 /// As the transport writes values that are not plain: `=?base64?…?=`.
 fn write_name(out: &mut Vec<u8>, name: &str) {
     let bytes = name.as_bytes();
-    let plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-        && !bytes.starts_with(b" ")
-        && !bytes.ends_with(b" ")
-        && !(bytes.starts_with(b"=?base64?") && bytes.ends_with(b"?="));
+    let carried = |byte: &u8| matches!(byte, b' '..=b'~');
+    let trimmed = bytes.starts_with(b" ") || bytes.ends_with(b" ");
+    let looks_coded = bytes.starts_with(b"=?base64?") && bytes.ends_with(b"?=");
+    let plain = bytes.iter().all(carried) && !trimmed && !looks_coded;
     if plain {
         push(out, &[bytes]);
         return;
@@ -141,5 +141,94 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
 fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
         out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane_ingress::{Limits, Parsed, parse_head};
+
+    use super::*;
+
+    fn written(request: &Request<'_>) -> String {
+        let mut out = Vec::new();
+        request.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn value(text: &str) -> Option<FieldValue<'_>> {
+        FieldValue::new(text.as_bytes()).ok()
+    }
+
+    #[test]
+    fn a_call_with_everything() {
+        let origin = Origin::parse("http://crm.internal:8000/mcp").unwrap();
+        let client = b"POST / HTTP/1.1\r\nHost: g\r\nMcp-Param-Region: eu\r\nX-Other: 1\r\n\r\n";
+        let Ok(Parsed::Complete(head)) = parse_head(client, &Limits::default()) else {
+            panic!("the client's head is good")
+        };
+        let request = Request {
+            protocol_version: value("2026-07-28"),
+            session_id: value("s1"),
+            mcp_method: value("tools/call"),
+            mcp_name: Some("get_orders"),
+            mcp_params: Some((&head.headers.mcp_params, client)),
+            last_event_id: value("e1"),
+            traceparent: Some(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            inject: Some(Inject {
+                header: FieldName::new(b"Authorization").unwrap(),
+                prefix: value("Bearer ").unwrap(),
+                secret: value("k").unwrap(),
+            }),
+            ..Request::new(&origin, 282)
+        };
+        assert_eq!(
+            written(&request),
+            "POST /mcp HTTP/1.1\r\nHost: crm.internal:8000\r\n\
+             Accept: application/json, text/event-stream\r\nAccept-Encoding: identity\r\n\
+             User-Agent: portcullis\r\nContent-Type: application/json\r\nContent-Length: 282\r\n\
+             MCP-Protocol-Version: 2026-07-28\r\nMcp-Session-Id: s1\r\nMcp-Method: tools/call\r\n\
+             Mcp-Name: get_orders\r\nMcp-Param-Region: eu\r\nLast-Event-ID: e1\r\n\
+             traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
+             Authorization: Bearer k\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_has_no_body_says_nothing_of_one() {
+        let origin = Origin::parse("https://h").unwrap();
+        for (verb, line) in [(Verb::Get, "GET / HTTP/1.1"), (Verb::Delete, "DELETE / HTTP/1.1")] {
+            let text = written(&Request { verb, ..Request::new(&origin, 5) });
+            assert!(text.starts_with(line) && !text.contains("Content-"), "{text}");
+        }
+    }
+
+    #[test]
+    fn our_own_parser_accepts_what_is_written() {
+        let origin = Origin::parse("http://[::1]:8000/a/mcp?x=1").unwrap();
+        let text = written(&Request::new(&origin, 7));
+        let Ok(Parsed::Complete(head)) = parse_head(text.as_bytes(), &Limits::default()) else {
+            panic!("{text}")
+        };
+        assert_eq!(head.framing, dataplane_ingress::Framing::Length(7));
+        assert_eq!(head.headers.host.of(text.as_bytes()), b"[::1]:8000");
+    }
+
+    #[test]
+    fn names_that_http_cannot_carry_travel_in_base64() {
+        for (name, sent) in [
+            ("get_orders", "get_orders"),
+            ("a b", "a b"),
+            (" a", "=?base64?IGE=?="),
+            ("a ", "=?base64?YSA=?="),
+            ("caf\u{e9}", "=?base64?Y2Fmw6k=?="),
+            ("a\r\nX: y", "=?base64?YQ0KWDogeQ==?="),
+            ("=?base64?YQ==?=", "=?base64?PT9iYXNlNjQ/WVE9PT89?="),
+            ("", ""),
+        ] {
+            let mut out = Vec::new();
+            write_name(&mut out, name);
+            assert_eq!(String::from_utf8(out).unwrap(), sent, "{name:?}");
+        }
     }
 }

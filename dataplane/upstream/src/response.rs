@@ -265,3 +265,6 @@ const fn refuse(error: httparse::Error) -> ResponseFault {
         Error::Token => ResponseFault::Syntax("a byte that is not allowed in a head"),
     }
 }
+
+#[cfg(test)]
+mod tests;
