@@ -10,7 +10,7 @@ use crate::{File, Finding, Repository};
 /// The documents, and the first column of the tables that are promises.
 const DOCUMENTS: &[(&str, &str)] = &[("LIMITS.md", "limit"), ("SECURITY.md", "promise")];
 
-pub fn check(repository: &Repository, sources: &[Source<'_>], findings: &mut Vec<Finding>) {
+pub(crate) fn check(repository: &Repository, sources: &[Source<'_>], findings: &mut Vec<Finding>) {
     let index = Index::new(&repository.graph, sources);
     for (path, subject) in DOCUMENTS {
         match repository.file(path) {

@@ -3,9 +3,9 @@
 use crate::{File, Finding};
 
 /// STYLE: past 600 lines, there is a second subject in the file.
-pub const FILE_LINES_MAX: usize = 600;
+pub(crate) const FILE_LINES_MAX: usize = 600;
 /// STYLE: 100 to 300 lines read well; more is worth a look, not an error.
-pub const FILE_LINES_NOTED: usize = 300;
+pub(crate) const FILE_LINES_NOTED: usize = 300;
 
 /// Folders that exist on one machine only. Split, so that this file may hold them.
 const MACHINE_PATHS: &[&str] = &[
@@ -32,7 +32,7 @@ const REGISTRY_HOSTS: &[&str] = &[
 /// Written by the package client, which puts its own index there.
 const LOCK_FILES: &[&str] = &["Cargo.lock"];
 
-pub fn check(files: &[File], findings: &mut Vec<Finding>) {
+pub(crate) fn check(files: &[File], findings: &mut Vec<Finding>) {
     for file in files {
         if file.is_rust() {
             check_rust(file, findings);
@@ -45,7 +45,7 @@ pub fn check(files: &[File], findings: &mut Vec<Finding>) {
 }
 
 /// Rust files that are longer than what reads well.
-pub fn long_files(files: &[File]) -> Vec<Finding> {
+pub(crate) fn long_files(files: &[File]) -> Vec<Finding> {
     let mut notes = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
         let lines = file.text.lines().count();

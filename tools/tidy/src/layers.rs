@@ -216,7 +216,7 @@ impl Graph {
     }
 }
 
-pub fn check(repository: &Repository, findings: &mut Vec<Finding>) {
+pub(crate) fn check(repository: &Repository, findings: &mut Vec<Finding>) {
     for (at, found, folder) in repository.graph.ours() {
         let manifest = Manifest::of(repository, folder);
         check_identity(found, folder, &manifest, findings);

@@ -9,7 +9,7 @@ use crate::tokens::{Source, What};
 const PREFIX: &str = concat!("portcullis", "_");
 const OWNER: &str = "dataplane/telemetry/";
 
-pub fn check(sources: &[Source<'_>], findings: &mut Vec<Finding>) {
+pub(crate) fn check(sources: &[Source<'_>], findings: &mut Vec<Finding>) {
     for source in sources.iter().filter(|source| !source.path.starts_with(OWNER)) {
         for word in source.words.iter().filter(|word| !word.in_test) {
             let What::Text(text) = &word.what else { continue };

@@ -38,7 +38,7 @@ const FORBIDDEN: &[(&[&str], &str)] = &[
     (&["OsRng"], "take the random bytes"),
 ];
 
-pub fn check(repository: &Repository, sources: &[Source<'_>], findings: &mut Vec<Finding>) {
+pub(crate) fn check(repository: &Repository, sources: &[Source<'_>], findings: &mut Vec<Finding>) {
     for source in sources {
         let Some((found, folder)) = repository.graph.holding(source.path) else { continue };
         if folder.starts_with("dataplane/") {

@@ -10,10 +10,10 @@ use crate::tokens::Source;
 
 /// The names of all tests.
 #[derive(Debug, Default)]
-pub struct Index(BTreeSet<String>);
+pub(crate) struct Index(BTreeSet<String>);
 
 impl Index {
-    pub fn new(graph: &Graph, sources: &[Source<'_>]) -> Self {
+    pub(crate) fn new(graph: &Graph, sources: &[Source<'_>]) -> Self {
         let mut names = BTreeSet::new();
         for source in sources {
             let Some((found, folder)) = graph.holding(source.path) else { continue };
@@ -28,12 +28,12 @@ impl Index {
         Self(names)
     }
 
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
     /// A test of the same function name in the same crate, or anywhere.
-    pub fn like(&self, name: &str) -> Option<&str> {
+    pub(crate) fn like(&self, name: &str) -> Option<&str> {
         let wanted = name.rsplit("::").next()?;
         let owner = name.split("::").next()?;
         let mut same = self.0.iter().filter(|known| known.rsplit("::").next() == Some(wanted));

@@ -12,7 +12,7 @@ use crate::{File, Finding};
 
 /// A Rust file, read.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub path: &'a str,
     pub words: Vec<Word>,
     pub tests: Vec<TestFn>,
@@ -22,14 +22,14 @@ pub struct Source<'a> {
 
 /// A path (`std::fs::read`) or a string literal, and where it stands.
 #[derive(Debug)]
-pub struct Word {
+pub(crate) struct Word {
     pub what: What,
     pub line: usize,
     pub in_test: bool,
 }
 
 #[derive(Debug)]
-pub enum What {
+pub(crate) enum What {
     /// Segments of a path; a lone identifier is a path of one.
     Path(Vec<String>),
     /// The content of a string literal, escapes as written.
@@ -38,13 +38,13 @@ pub enum What {
 
 /// A function with a `test` attribute.
 #[derive(Debug)]
-pub struct TestFn {
+pub(crate) struct TestFn {
     /// Inline modules around it, then its name.
     pub path: Vec<String>,
 }
 
 /// Reads every Rust file; one that is no Rust is a finding.
-pub fn read_all<'a>(files: &'a [File], findings: &mut Vec<Finding>) -> Vec<Source<'a>> {
+pub(crate) fn read_all<'a>(files: &'a [File], findings: &mut Vec<Finding>) -> Vec<Source<'a>> {
     let mut sources = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
         match read(file) {

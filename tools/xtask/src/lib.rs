@@ -1,1 +1,0 @@
-//! Every verb of this repository.
