@@ -13,7 +13,7 @@ pub const TARGET_BYTES_MAX: usize = 8_192;
 /// Bytes of a body. The MCP TypeScript SDK's default (`MAXIMUM_MESSAGE_SIZE`, 4 MB).
 pub const BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// `Mcp-Param-*` headers of a request: more than any tool of the reference servers mirrors. **Ours.**
+/// `Mcp-Param-*` headers of a request, each an argument that its tool mirrors. **Ours.**
 pub const MCP_PARAMS_MAX: usize = 16;
 
 /// Bytes of chunk extensions in a whole body. They mean nothing to MCP; Go and hyper allow 16 KiB,
