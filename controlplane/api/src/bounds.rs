@@ -24,7 +24,9 @@ pub const TOOLS_OF_A_SERVER_MAX: usize = 2_000;
 pub const TOOL_DEFINITION_BYTES_MAX: usize = 64 * 1024;
 /// A tool's name; the protocol recommends at most 128 characters.
 pub const TOOL_NAME_BYTES_MAX: usize = 128;
-/// Any other name.
+/// Servers, quotas, providers, secrets, appliances: a DNS label, RFC 1035 §2.3.4.
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Names of API tokens, that is, of those who hold them.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Tenants, users, agents, roles and groups, as an identity provider may spell them.
 pub const PRINCIPAL_BYTES_MAX: usize = 256;
@@ -32,14 +34,22 @@ pub const PRINCIPAL_BYTES_MAX: usize = 256;
 pub const MEMBERS_MAX: usize = 10_000;
 /// Roles or groups of one key or one explained caller.
 pub const ROLES_MAX: usize = 256;
-/// A description, a message, a reason.
+/// Why somebody killed something; the kill list's own bound.
+pub const REASON_BYTES_MAX: usize = 512;
+/// A description, a message.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Certificates of a private authority, as PEM.
+pub const CA_PEM_BYTES_MAX: usize = 64 * 1024;
 /// A URL.
 pub const URL_BYTES_MAX: usize = 2_048;
 /// A list inside an object (hosts, origins, audiences, filters).
 pub const LIST_MAX: usize = 256;
 /// Inline JWKS documents and those fetched.
-pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+pub const JWKS_BYTES_MAX: usize = 128 * 1024;
+/// Identity providers: the bundle's own bound.
+pub const PROVIDERS_MAX: usize = 64;
+/// Quotas: the bundle's own bound.
+pub const QUOTAS_MAX: usize = 256;
 
 /// A secret's value. Header lines of common servers end at 8 KiB, so a longer one cannot be sent.
 pub const SECRET_BYTES_MAX: usize = 8 * 1024;

@@ -5,7 +5,9 @@
 //! characters).
 
 use crate::Problem;
-use crate::bounds::{NAME_BYTES_MAX, PRINCIPAL_BYTES_MAX, TEXT_BYTES_MAX, TOOL_NAME_BYTES_MAX};
+use crate::bounds::{
+    LABEL_BYTES_MAX, NAME_BYTES_MAX, PRINCIPAL_BYTES_MAX, TEXT_BYTES_MAX, TOOL_NAME_BYTES_MAX,
+};
 
 /// A name of our own: letters, digits, `_`, `-` and `.`, beginning with a letter or digit.
 ///
@@ -22,21 +24,28 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Problem> {
     )))
 }
 
-/// A server's name: lower case, digits, `-` and single `_`, so that `server__tool` splits one way.
+/// A DNS label: names of servers, quotas, providers, secrets and appliances. They stand in URLs, file
+/// names and metrics, and `server__tool` must split one way.
 ///
 /// # Errors
 /// Says which rule `name` breaks and what to write.
-pub fn check_server(name: &str) -> Result<(), Problem> {
-    let plain =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    let ends =
-        name.starts_with(|first: char| first.is_ascii_alphanumeric()) && !name.ends_with('_');
-    if ends && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain) && !name.contains("__") {
+pub fn check_label(what: &str, name: &str) -> Result<(), Problem> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let edges = name.starts_with('-') || name.ends_with('-') || name.contains("--");
+    if !name.is_empty() && name.len() <= LABEL_BYTES_MAX && name.bytes().all(plain) && !edges {
         return Ok(());
     }
-    Err(Problem::invalid(format!("server name `{}` is not usable", shown(name))).help(format!(
-        "use 1 to {NAME_BYTES_MAX} lower-case letters, digits, `-` or single `_` (tools are listed as `server__tool`)"
+    Err(Problem::invalid(format!("{what} name `{}` is not usable", shown(name))).help(format!(
+        "use 1 to {LABEL_BYTES_MAX} lower-case letters and digits, with single `-` between them"
     )))
+}
+
+/// A server's name.
+///
+/// # Errors
+/// As [`check_label`].
+pub fn check_server(name: &str) -> Result<(), Problem> {
+    check_label("server", name)
 }
 
 /// A tenant, user, agent, role or group as an identity provider spells it.
@@ -94,17 +103,17 @@ pub fn split_tool(text: &str) -> Result<(String, String), Problem> {
     Ok((server.to_owned(), tool.to_owned()))
 }
 
-/// A tool's own name, as its server gives it.
+/// A tool's own name: the alphabet of MCP 2025-11-25, "Tool Names".
 ///
 /// # Errors
-/// When it is empty, too long, or holds a control character.
+/// When it is empty, too long, or holds anything else.
 pub fn check_tool_name(name: &str) -> Result<(), Problem> {
-    if !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX && !name.chars().any(char::is_control)
-    {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX && name.bytes().all(plain) {
         return Ok(());
     }
     Err(Problem::invalid(format!("tool name `{}` is not usable", shown(name)))
-        .help(format!("use 1 to {TOOL_NAME_BYTES_MAX} bytes without control characters")))
+        .help(format!("use 1 to {TOOL_NAME_BYTES_MAX} letters, digits, `_`, `-` or `.`")))
 }
 
 /// A sentence of a person: a reason, a message, a description.
@@ -135,10 +144,10 @@ mod tests {
 
     #[test]
     fn server_names_split_one_way() {
-        for good in ["crm", "crm-2", "a_b", "0x"] {
+        for good in ["crm", "crm-2", "0x", &"a".repeat(63)] {
             assert_eq!(check_server(good), Ok(()), "{good}");
         }
-        for bad in ["", "CRM", "a__b", "a_", "-a", "_a", "a/b", "a.b", &"a".repeat(65)] {
+        for bad in ["", "CRM", "a__b", "a_b", "-a", "a-", "a--b", "a/b", "a.b", &"a".repeat(64)] {
             assert!(check_server(bad).is_err(), "{bad}");
         }
     }
@@ -161,7 +170,8 @@ mod tests {
 
     #[test]
     fn tools_and_members_split_at_the_first_slash() {
-        assert_eq!(split_tool("crm/a/b"), Ok(("crm".into(), "a/b".into())));
+        assert_eq!(split_tool("crm/a.b"), Ok(("crm".into(), "a.b".into())));
+        assert!(split_tool("crm/a/b").is_err());
         assert_eq!(split_member("user", "acme/x/y"), Ok(("acme".into(), "x/y".into())));
         assert!(split_tool("crm").is_err());
         assert!(split_member("user", "ann").is_err());

@@ -11,8 +11,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::Problem;
-use crate::bounds::{OBJECTS_OF_A_KIND_MAX, SERVERS_MAX};
-use crate::names::{check_name, check_principal, check_server, check_tenant};
+use crate::bounds::{OBJECTS_OF_A_KIND_MAX, PROVIDERS_MAX, QUOTAS_MAX, SERVERS_MAX};
+use crate::names::{check_label, check_principal, check_server, check_tenant};
 use crate::objects::{
     ApiKey, Gateway, Group, Identity, Jwks, Pins, Policy, PolicyTest, Quota, Role, Server, Tenant,
 };
@@ -226,7 +226,13 @@ impl ObjectSet {
             found.push((Kind::Gateway, GATEWAY_NAME.to_owned(), problem));
         }
         check_all(&mut found, Kind::Tenant, &self.tenants, check_tenant, Tenant::check);
-        check_all(&mut found, Kind::Identity, &self.identity, name_of("identity"), Identity::check);
+        check_all(
+            &mut found,
+            Kind::Identity,
+            &self.identity,
+            label("identity provider"),
+            Identity::check,
+        );
         check_all(&mut found, Kind::Server, &self.servers, check_server, Server::check);
         let role = |name: &str| check_principal("role", name);
         check_all(&mut found, Kind::Role, &self.roles, role, Role::check);
@@ -234,10 +240,10 @@ impl ObjectSet {
         check_all(&mut found, Kind::Group, &self.groups, group, Group::check);
         let path = crate::folder::check_policy_path;
         check_all(&mut found, Kind::Policy, &self.policies, path, Policy::check);
-        check_all(&mut found, Kind::Quota, &self.quotas, name_of("quota"), Quota::check);
+        check_all(&mut found, Kind::Quota, &self.quotas, label("quota"), Quota::check);
         let path = crate::folder::check_test_path;
         check_all(&mut found, Kind::PolicyTest, &self.tests, path, PolicyTest::check);
-        check_all(&mut found, Kind::ApiKey, &self.api_keys, name_of("key"), ApiKey::check);
+        check_all(&mut found, Kind::ApiKey, &self.api_keys, label("key"), ApiKey::check);
         self.check_counts(&mut found);
         found
     }
@@ -245,12 +251,12 @@ impl ObjectSet {
     fn check_counts(&self, found: &mut Vec<(Kind, String, Problem)>) {
         let counts = [
             (Kind::Tenant, self.tenants.len(), OBJECTS_OF_A_KIND_MAX),
-            (Kind::Identity, self.identity.len(), OBJECTS_OF_A_KIND_MAX),
+            (Kind::Identity, self.identity.len(), PROVIDERS_MAX),
             (Kind::Server, self.servers.len(), SERVERS_MAX),
             (Kind::Role, self.roles.len(), OBJECTS_OF_A_KIND_MAX),
             (Kind::Group, self.groups.len(), OBJECTS_OF_A_KIND_MAX),
             (Kind::Policy, self.policies.len(), OBJECTS_OF_A_KIND_MAX),
-            (Kind::Quota, self.quotas.len(), OBJECTS_OF_A_KIND_MAX),
+            (Kind::Quota, self.quotas.len(), QUOTAS_MAX),
             (Kind::PolicyTest, self.tests.len(), OBJECTS_OF_A_KIND_MAX),
             (Kind::ApiKey, self.api_keys.len(), OBJECTS_OF_A_KIND_MAX),
         ];
@@ -264,8 +270,8 @@ impl ObjectSet {
     }
 }
 
-fn name_of(what: &'static str) -> impl Fn(&str) -> Result<(), Problem> {
-    move |name| check_name(what, name)
+fn label(what: &'static str) -> impl Fn(&str) -> Result<(), Problem> {
+    move |name| check_label(what, name)
 }
 
 fn check_all<T>(

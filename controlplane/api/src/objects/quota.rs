@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::check_list;
 use crate::Problem;
-use crate::bounds::LIST_MAX;
 use crate::names::{check_server, split_tool};
 use crate::rate::Rate;
 
@@ -20,12 +18,12 @@ pub struct Quota {
     /// How much may be saved up; the units of `calls` unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Only calls to these servers; all when empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub servers: Vec<String>,
-    /// Only calls of these tools, as `server/tool`; all when empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<String>,
+    /// Only calls to this server; to all when neither this nor `tool` is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Only calls of this tool, as `server/tool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
 }
 
 /// Whose calls are counted together.
@@ -51,15 +49,14 @@ impl Quota {
                 .field("burst")
                 .help("write how many calls may come at once, at least 1"));
         }
-        check_list("servers", &self.servers, LIST_MAX)?;
-        check_list("tools", &self.tools, LIST_MAX)?;
-        for server in &self.servers {
-            check_server(server).map_err(|problem| problem.field("servers"))?;
+        match (&self.server, &self.tool) {
+            (Some(_), Some(_)) => Err(Problem::invalid("`server` and `tool` are both written")
+                .field("tool")
+                .help("keep one: `tool = \"crm/refund\"` names its server already")),
+            (Some(server), None) => check_server(server).map_err(|found| found.field("server")),
+            (None, Some(tool)) => split_tool(tool).map(drop).map_err(|found| found.field("tool")),
+            (None, None) => Ok(()),
         }
-        for tool in &self.tools {
-            split_tool(tool).map_err(|problem| problem.field("tools"))?;
-        }
-        Ok(())
     }
 
     /// `calls`, read.

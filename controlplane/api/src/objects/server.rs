@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::check_url;
-use crate::bounds::{NAME_BYTES_MAX, TOOLS_OF_A_SERVER_MAX};
-use crate::names::{check_name, check_text, check_tool_name, shown};
+use crate::bounds::{CA_PEM_BYTES_MAX, NAME_BYTES_MAX, TOOLS_OF_A_SERVER_MAX};
+use crate::names::{check_label, check_text, check_tool_name, shown};
 use crate::{Problem, Time};
 
 /// `[servers.NAME]`.
@@ -24,6 +24,9 @@ pub struct Server {
     /// A credential that the gateway adds, so that no agent ever holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inject: Option<Inject>,
+    /// PEM of a private certificate authority; absent: the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
     #[serde(default)]
     pub timeouts: Timeouts,
     /// What people say of single tools, beside what the server says itself.
@@ -143,6 +146,12 @@ impl Server {
             inject.check()?;
         }
         self.timeouts.check()?;
+        let pem = self.ca_pem.as_deref().unwrap_or("-----BEGIN CERTIFICATE-----");
+        if pem.len() > CA_PEM_BYTES_MAX || !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(Problem::invalid("`ca_pem` is too long or no certificate")
+                .field("ca_pem")
+                .help(format!("write PEM certificates, at most {CA_PEM_BYTES_MAX} bytes")));
+        }
         if self.tools.len() > TOOLS_OF_A_SERVER_MAX {
             return Err(Problem::invalid(format!("`tools` names {} tools", self.tools.len()))
                 .field("tools")
@@ -164,7 +173,7 @@ impl Inject {
     }
 
     fn check(&self) -> Result<(), Problem> {
-        check_name("secret", &self.secret).map_err(|problem| problem.field("inject.secret"))?;
+        check_label("secret", &self.secret).map_err(|problem| problem.field("inject.secret"))?;
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         let header = self.header.to_ascii_lowercase();
         if header.is_empty() || header.len() > NAME_BYTES_MAX || !header.bytes().all(token) {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::bounds::{LIFE_S_MAX, SECRET_BYTES_MAX};
-use crate::names::{check_server, check_tenant, check_text, split_member, split_tool};
+use crate::bounds::{LIFE_S_MAX, REASON_BYTES_MAX, SECRET_BYTES_MAX};
+use crate::names::{
+    check_principal, check_server, check_tenant, check_text, split_member, split_tool,
+};
 use crate::{Problem, Time};
 
 /// What a kill switches off, for everyone. On the wire: `{"tool": "crm/refund"}`.
@@ -19,6 +21,10 @@ pub enum Target {
     User(String),
     /// As `tenant/agent`.
     Agent(String),
+    /// Every token that names this OAuth client.
+    Client(String),
+    /// One token by its `jti`, or one API key by its id.
+    Token(String),
 }
 
 /// `POST /v1/kills`.
@@ -83,6 +89,8 @@ impl Target {
             Self::Tenant(tenant) => check_tenant(tenant),
             Self::User(user) => split_member("user", user).map(drop),
             Self::Agent(agent) => split_member("agent", agent).map(drop),
+            Self::Client(client) => check_principal("client", client),
+            Self::Token(token) => check_principal("token", token),
         }
         .map_err(|problem| problem.field("target"))
     }
@@ -97,6 +105,11 @@ impl KillRequest {
             return Err(Problem::invalid("`reason` is empty")
                 .field("reason")
                 .help("write why: every caller that is refused will read it"));
+        }
+        if self.reason.len() > REASON_BYTES_MAX {
+            return Err(Problem::invalid("`reason` is too long")
+                .field("reason")
+                .help(format!("use at most {REASON_BYTES_MAX} bytes")));
         }
         check_text("reason", &self.reason)?;
         check_life(self.expires_in_s)

@@ -1,0 +1,2 @@
+//! The `portcullis-control` process.
+fn main() {}

@@ -1,0 +1,120 @@
+//! Derived copies of appliances' audit records, for questions about recent calls.
+//!
+//! Bounded: the oldest go. The evidence is the appliance's own log.
+
+use controlplane_api::Time;
+use controlplane_api::bounds::CALLS_KEPT;
+use controlplane_api::wire::Call;
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::{Fault, Store, next_number, number, signed};
+
+/// A record that arrived; its `id` is given on insertion.
+pub type NewCall = Call;
+
+/// Which calls: empty fields ask nothing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CallFilter {
+    pub tenant: String,
+    pub user: String,
+    pub agent: String,
+    pub server: String,
+    pub tool: String,
+    pub decision: String,
+    pub since: Option<Time>,
+    /// Calls that arrived after this id.
+    pub after: u64,
+    pub limit: u32,
+    /// Newest first instead of oldest first.
+    pub newest: bool,
+}
+
+impl Store {
+    /// Keeps records of one appliance and notes up to which index they are kept; records that are
+    /// there already are passed over. Answers the index from which records are wanted now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_calls(
+        &self,
+        appliance: &str,
+        next: u64,
+        calls: &[NewCall],
+    ) -> Result<u64, Fault> {
+        let mut tx = self.begin().await?;
+        let mut last = 0;
+        for call in calls {
+            let id = next_number(&mut tx, "call").await?;
+            let call = Call { id, ..call.clone() };
+            let body = serde_json::to_string(&call).map_err(|why| Fault::damaged("call", why))?;
+            sqlx::query(
+                "INSERT INTO calls (id, appliance, log_index, at_ms, tenant, user_name, agent, \
+                 server, tool, decision, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                 ON CONFLICT (appliance, log_index) DO NOTHING",
+            )
+            .bind(signed(id))
+            .bind(appliance)
+            .bind(signed(call.index))
+            .bind(signed(call.at.0))
+            .bind(&call.tenant)
+            .bind(&call.user)
+            .bind(&call.agent)
+            .bind(&call.server)
+            .bind(&call.tool)
+            .bind(&call.decision)
+            .bind(body)
+            .execute(&mut *tx)
+            .await?;
+            last = id;
+        }
+        sqlx::query("DELETE FROM calls WHERE id <= $1")
+            .bind(signed(last.saturating_sub(CALLS_KEPT)))
+            .execute(&mut *tx)
+            .await?;
+        let row: Option<(i64,)> = sqlx::query_as(
+            "UPDATE appliances SET records_next = \
+             CASE WHEN records_next < $1 THEN $1 ELSE records_next END WHERE id = $2 \
+             RETURNING records_next",
+        )
+        .bind(signed(next))
+        .bind(appliance)
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(row.map_or(next, |(kept,)| number(kept)))
+    }
+
+    /// Calls that pass the filter.
+    ///
+    /// # Errors
+    /// When the database fails or a row cannot be read.
+    pub async fn calls(&self, filter: &CallFilter) -> Result<Vec<Call>, Fault> {
+        let mut query: QueryBuilder<Sqlite> =
+            QueryBuilder::new("SELECT id, body FROM calls WHERE id > ");
+        query.push_bind(signed(filter.after));
+        for (column, value) in [
+            (" AND tenant = ", &filter.tenant),
+            (" AND user_name = ", &filter.user),
+            (" AND agent = ", &filter.agent),
+            (" AND server = ", &filter.server),
+            (" AND tool = ", &filter.tool),
+            (" AND decision = ", &filter.decision),
+        ] {
+            if !value.is_empty() {
+                query.push(column).push_bind(value.clone());
+            }
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND at_ms >= ").push_bind(signed(since.0));
+        }
+        query.push(if filter.newest { " ORDER BY id DESC LIMIT " } else { " ORDER BY id LIMIT " });
+        query.push_bind(i64::from(filter.limit));
+        let rows: Vec<(i64, String)> = query.build_query_as().fetch_all(&self.pool).await?;
+        let read = |(id, body): (i64, String)| {
+            let call = serde_json::from_str::<Call>(&body);
+            call.map(|call| Call { id: number(id), ..call })
+                .map_err(|why| Fault::damaged("call", why))
+        };
+        rows.into_iter().map(read).collect()
+    }
+}
