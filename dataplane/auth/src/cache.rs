@@ -1,0 +1,146 @@
+//! The cache of verified callers: a signature is checked once a token and core, not once a call.
+//!
+//! Keyed by a 128-bit keyed hash of endpoint and token under a key that the process drew, so nobody
+//! can aim at an entry; tokens themselves are not kept. An entry ends with its token, with the
+//! bundle it was verified under (the *epoch*), and with a revocation. Fixed in size: sets of eight,
+//! the least recently used goes. A hit allocates nothing.
+
+use std::hash::Hasher;
+
+use dataplane_telemetry::WallNanos;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::{Caller, Revocations, RevokedBy};
+
+/// Tokens kept a core. Each costs what a caller costs, some hundred bytes.
+pub const TOKENS_CACHED_DEFAULT: usize = 4_096;
+
+const WAYS: usize = 8;
+
+/// Verified callers of one core. `T` is what the pipeline keeps beside a caller.
+pub struct Cache<T> {
+    /// `WAYS` a set; a power of two of sets.
+    entries: Box<[Option<Entry<T>>]>,
+    key: [u8; 16],
+    uses: u64,
+}
+
+/// A credential at an endpoint, hashed. Made once a request, for the look-up and for what follows.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct TokenKey(u128);
+
+struct Entry<T> {
+    key: TokenKey,
+    value: T,
+    epoch: u64,
+    /// The revocations that this caller was last compared with.
+    cleared: u64,
+    last_use: u64,
+}
+
+impl<T: AsRef<Caller>> Cache<T> {
+    /// Room for `tokens`, rounded up to a power of two of sets. `key` is drawn by the process.
+    #[must_use]
+    pub fn new(tokens: usize, key: [u8; 16]) -> Self {
+        let sets = tokens.clamp(1, 1 << 20).div_ceil(WAYS).next_power_of_two();
+        Self { entries: (0..sets * WAYS).map(|_| None).collect(), key, uses: 0 }
+    }
+
+    /// Hashes the credential together with the endpoint that it was shown to: what is good at one
+    /// is not thereby good at another. A microsecond at most.
+    #[must_use]
+    pub fn key(&self, audience: &str, credential: &[u8]) -> TokenKey {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write_u64(audience.len() as u64);
+        hasher.write(audience.as_bytes());
+        hasher.write(credential);
+        TokenKey(hasher.finish128().as_u128())
+    }
+
+    /// The caller of a credential that was verified in this epoch and is still good.
+    ///
+    /// # Errors
+    /// What it was revoked by since; the entry is gone then.
+    pub fn lookup(
+        &mut self,
+        key: TokenKey,
+        wall: WallNanos,
+        epoch: u64,
+        revocations: &Revocations,
+    ) -> Result<Option<&T>, RevokedBy> {
+        self.uses += 1;
+        let uses = self.uses;
+        let set = self.set(key);
+        let of_key =
+            |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|found| found.key == key);
+        let Some(slot) = set.iter_mut().find(|slot| of_key(slot)) else { return Ok(None) };
+        let Some(entry) = slot else { return Ok(None) };
+        let caller = entry.value.as_ref();
+        if entry.epoch != epoch || wall >= caller.expires_at {
+            *slot = None;
+            return Ok(None);
+        }
+        if entry.cleared != revocations.serial() {
+            if let Err(by) = revocations.check(caller) {
+                *slot = None;
+                return Err(by);
+            }
+            entry.cleared = revocations.serial();
+        }
+        entry.last_use = uses;
+        Ok(slot.as_ref().map(|entry| &entry.value))
+    }
+
+    /// Keeps a caller that was just verified under this epoch's bundle; `lookup` finds it then.
+    ///
+    /// # Errors
+    /// What it was revoked by; then nothing is kept.
+    pub fn admit(
+        &mut self,
+        key: TokenKey,
+        value: T,
+        epoch: u64,
+        revocations: &Revocations,
+    ) -> Result<(), RevokedBy> {
+        revocations.check(value.as_ref())?;
+        self.uses += 1;
+        let (cleared, last_use) = (revocations.serial(), self.uses);
+        let entry = Entry { key, value, epoch, cleared, last_use };
+        // The same key, else an entry that is over anyway, else the one least used.
+        let rank = |slot: &Option<Entry<T>>| match slot {
+            Some(entry) if entry.key == key => (0, 0),
+            None => (1, 0),
+            Some(entry) if entry.epoch != epoch => (2, entry.last_use),
+            Some(entry) => (3, entry.last_use),
+        };
+        if let Some(slot) = self.set(key).iter_mut().min_by_key(|slot| rank(slot)) {
+            *slot = Some(entry);
+        }
+        Ok(())
+    }
+
+    /// Entries held, for the gauge: a walk over the table.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.entries.iter().flatten().count()
+    }
+
+    fn set(&mut self, key: TokenKey) -> &mut [Option<Entry<T>>] {
+        let sets = self.entries.len() / WAYS;
+        let set = usize::try_from(key.0 & (sets as u128 - 1)).unwrap_or(0);
+        self.entries.get_mut(set * WAYS..(set + 1) * WAYS).unwrap_or_default()
+    }
+}
+
+impl<T> std::fmt::Debug for Cache<T> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Cache").field("slots", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+/// Shows nothing: it stands for a credential.
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("TokenKey(..)")
+    }
+}
