@@ -34,7 +34,10 @@ impl Case {
         let params: Vec<ParamValue<'_>> = self
             .params
             .iter()
-            .map(|(suffix, value)| ParamValue { suffix: suffix.as_bytes(), value: value.as_bytes() })
+            .map(|(suffix, value)| ParamValue {
+                suffix: suffix.as_bytes(),
+                value: value.as_bytes(),
+            })
             .collect();
         let headers = EraHeaders {
             version: self.version,
@@ -380,7 +383,8 @@ fn row_13_notifications_and_responses() {
     modern().body(&body).refuses(13, 400, -32600);
     // A response has no place for a version, so row 4 is met first; with one, row 7.
     modern().body(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).refuses(4, 400, -32602);
-    let odd = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{}},"params":{{"_meta":{{{META}}}}}}}"#);
+    let odd =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{}},"params":{{"_meta":{{{META}}}}}}}"#);
     modern().body(&odd).refuses(7, 400, -32020);
     let mut odd = modern().body(&odd);
     odd.method = Some("");
