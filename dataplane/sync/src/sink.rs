@@ -1,0 +1,34 @@
+//! What the channel hands to the dataplane, and what it asks of it.
+
+use dataplane_bundle::message::Status;
+use dataplane_bundle::{Bundle, KillList, Lease};
+
+/// The dataplane, as the channel sees it. Methods are called from the channel's threads, `on_bundle`
+/// from another than the rest: a kill never waits for a bundle.
+pub trait Sink: Send + Sync + 'static {
+    /// Tries the bundle and makes it the active one, or says why not, and keeps the old. It may take
+    /// its time. Bundles come one after the other, each newer than the last that was accepted.
+    fn on_bundle(&self, bundle: Bundle) -> Result<(), String>;
+
+    /// These kills are in force, and no others. Called before anything is written or acknowledged;
+    /// it must not block. The same list may come again.
+    fn on_kills(&self, kills: &KillList);
+
+    /// These leases are lent, and no others.
+    fn on_leases(&self, leases: Vec<Lease>);
+
+    /// Asked every few seconds; must not block.
+    fn status(&self) -> Status;
+}
+
+/// The log's durable records, for the control plane's copy.
+pub trait RecordSource: Send + 'static {
+    /// Records that are on stable storage. Asked often: an atomic read.
+    fn durable(&self) -> u64;
+
+    /// Reads records from index `first` on into `out`, in the log's order, while
+    /// [`Records::cost`](dataplane_bundle::message::Records::cost) of them fits into `room`. Returns
+    /// the index of the first one that it read: higher than `first` where older ones are no longer
+    /// kept. May block on the disk.
+    fn read(&mut self, first: u64, room: usize, out: &mut Vec<Vec<u8>>) -> Result<u64, String>;
+}

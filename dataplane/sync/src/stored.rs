@@ -1,0 +1,129 @@
+//! What an appliance starts from when nobody answers: its last good bundle and kill list.
+//!
+//! Both are checked as if they had just arrived: signature, appliance, floor. A bundle that is
+//! damaged gives way to the previous one, if that is not below the floor.
+
+use dataplane_bundle::limits::{BUNDLE_BYTES_MAX, KILL_LIST_BYTES_MAX};
+use dataplane_bundle::{Bundle, KillList, Revision};
+
+use crate::files::{self, CURRENT, Dirs, Floor, KILLS, PREVIOUS};
+use crate::identity::Identity;
+
+/// Everything that was on disk and may be used.
+#[derive(Debug)]
+pub struct Stored {
+    pub identity: Identity,
+    /// None: no bundle ever arrived.
+    pub bundle: Option<Bundle>,
+    /// None: no kill list ever arrived.
+    pub kills: Option<KillList>,
+    /// What the operator should hear, for example that the previous bundle had to be taken.
+    pub warnings: Vec<String>,
+}
+
+impl Stored {
+    /// What [`crate::start`] has to know of it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let active = self.bundle.as_ref().map(|bundle| (bundle.revision, bundle.content));
+        let (revision, content) = active.unwrap_or_default();
+        let kill_serial = self.kills.as_ref().map_or(0, |kills| kills.serial);
+        Standing { revision, content, kill_serial }
+    }
+}
+
+/// What the dataplane has taken up. Default: nothing.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    pub revision: Revision,
+    /// [`Bundle::content`] of the active bundle.
+    pub content: [u8; 32],
+    pub kill_serial: u64,
+}
+
+/// Why the disk cannot be started from. With the control plane in reach, [`crate::start`] with a
+/// default [`Standing`] remedies all but the first two.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadFault {
+    #[error(
+        "this box is not enrolled: there is no {0}. Get a token from the control plane and enrol"
+    )]
+    NotEnrolled(String),
+    #[error("{0}")]
+    Identity(String),
+    #[error("{0}")]
+    Floor(String),
+    #[error("no bundle on disk may be used: {0}. Connect the control plane, it sends the newest")]
+    Bundle(String),
+    #[error(
+        "the kill list on disk may not be used: {0}. Something may be killed that would be allowed \
+         without it; connect the control plane, it sends the newest"
+    )]
+    Kills(String),
+}
+
+/// Reads and checks what is on disk: about 1 ms for 500 tools.
+pub fn load_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
+    let Some(identity) = Identity::load(dirs).map_err(LoadFault::Identity)? else {
+        let path = dirs.data.join(files::IDENTITY);
+        return Err(LoadFault::NotEnrolled(path.display().to_string()));
+    };
+    let floor = Floor::load(dirs).map_err(LoadFault::Floor)?;
+    let floor = floor.unwrap_or_default();
+    let mut warnings = Vec::new();
+    let bundle = bundle(dirs, &identity, floor.revision, &mut warnings)?;
+    let kills = kills(dirs, &identity, floor.kill_serial)?;
+    Ok(Stored { identity, bundle, kills, warnings })
+}
+
+fn bundle(
+    dirs: &Dirs,
+    identity: &Identity,
+    floor: Revision,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Bundle>, LoadFault> {
+    let mut reasons = Vec::new();
+    for name in [CURRENT, PREVIOUS] {
+        match open_bundle(dirs, identity, floor, name) {
+            Ok(Some(bundle)) => {
+                warnings.extend(reasons.into_iter().map(|reason: String| {
+                    format!("{reason}; revision {} is used instead", bundle.revision)
+                }));
+                return Ok(Some(bundle));
+            }
+            Ok(None) => {}
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    if reasons.is_empty() && floor > Revision(0) {
+        reasons.push(format!("revision {floor} was active, and its file is gone"));
+    }
+    if reasons.is_empty() { Ok(None) } else { Err(LoadFault::Bundle(reasons.join("; "))) }
+}
+
+fn open_bundle(
+    dirs: &Dirs,
+    identity: &Identity,
+    floor: Revision,
+    name: &str,
+) -> Result<Option<Bundle>, String> {
+    let bytes = files::read(&dirs.data.join(name), BUNDLE_BYTES_MAX as u64);
+    let Some(bytes) = bytes.map_err(|fault| fault.to_string())? else { return Ok(None) };
+    Bundle::open(&bytes, &identity.signing_keys, &identity.appliance, floor)
+        .map(Some)
+        .map_err(|refused| format!("{name}: {refused}"))
+}
+
+fn kills(dirs: &Dirs, identity: &Identity, floor: u64) -> Result<Option<KillList>, LoadFault> {
+    let bytes = files::read(&dirs.data.join(KILLS), KILL_LIST_BYTES_MAX as u64)
+        .map_err(|fault| LoadFault::Kills(fault.to_string()))?;
+    match bytes {
+        Some(bytes) => KillList::open(&bytes, &identity.signing_keys, floor)
+            .map(Some)
+            .map_err(|refused| LoadFault::Kills(refused.to_string())),
+        None if floor > 0 => {
+            Err(LoadFault::Kills(format!("list {floor} was in force, and its file is gone")))
+        }
+        None => Ok(None),
+    }
+}
