@@ -19,9 +19,8 @@ pub use leases::{Leases, SecretIndex};
 /// Secrets an appliance may hold. A catalog names at most one a server.
 pub const SECRETS_MAX: usize = 1_024;
 
-/// Bytes of one value: a bearer token of a cloud provider fits, a file does not. It must fit in a
-/// request's head beside the rest.
-pub const VALUE_BYTES_MAX: usize = 4_096;
+/// Bytes of one value. Header lines of common servers end at 8 KiB, so a longer one cannot be sent.
+pub const VALUE_BYTES_MAX: usize = 8_192;
 
 /// Bytes of a secret's name.
 pub const NAME_BYTES_MAX: usize = 128;

@@ -68,3 +68,24 @@ impl<S: AsMut<[u8]>> Drop for Space<S> {
         self.storage.as_mut().zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_is_wiped_and_the_rest_moves_down() {
+        let mut space = Space::new(vec![0xaa; 12]);
+        let places = [&b"abc"[..], b"de", b"fghi"].map(|value| space.add(value).unwrap());
+        assert!(space.add(b"wxyz").is_none());
+        space.remove(places[1]);
+        let [first, last] = [places[0], places[2]].map(|place| place.after_removal(places[1]));
+        assert_eq!((space.get(first), space.get(last)), (Some(&b"abc"[..]), Some(&b"fghi"[..])));
+        assert_eq!((&space.storage[..], space.free_bytes()), (&b"abcfghi\0\0\0\0\0"[..], 5));
+        space.remove(first);
+        let last = last.after_removal(first);
+        assert_eq!(&space.storage[..], b"fghi\0\0\0\0\0\0\0\0");
+        space.remove(last);
+        assert_eq!(&space.storage[..], [0; 12]);
+    }
+}
