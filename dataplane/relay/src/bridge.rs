@@ -79,6 +79,12 @@ fn legacy(out: &mut Vec<u8>, document: Document<'_>, result: usize, revision: Re
             members.out.extend_from_slice(document.raw(value));
         }
     }
+    if let (Some(structured), None) = (dropped, document.get(result, "content")) {
+        let out = members.next();
+        out.extend_from_slice(b"\"content\":[");
+        raw_block(out, document, structured);
+        out.push(b']');
+    }
     members.close(b'}');
 }
 
@@ -110,10 +116,14 @@ fn content(
         }
     }
     if let (false, Some(structured)) = (blocks.started, dropped) {
-        let json = std::str::from_utf8(document.raw(structured)).unwrap_or_default();
-        text_block(blocks.next(), json);
+        raw_block(blocks.next(), document, structured);
     }
     blocks.close(b']');
+}
+
+/// JSON, to be read as text.
+fn raw_block(out: &mut Vec<u8>, document: Document<'_>, value: usize) {
+    text_block(out, std::str::from_utf8(document.raw(value)).unwrap_or_default());
 }
 
 fn text_block(out: &mut Vec<u8>, text: &str) {
