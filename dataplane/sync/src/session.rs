@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane_bundle::Revision;
 use dataplane_bundle::message::{Certified, Encoded, Kind, ToAppliance, ToControl};
 use dataplane_telemetry::WallNanos;
 use quinn::{Connection, RecvStream};
@@ -98,8 +99,9 @@ impl Session {
     async fn on_bundle(&self, sealed: Vec<u8>) -> Result<(), String> {
         let shared = self.shared.clone();
         let tried = spawn_blocking(move || shared.acceptor.bundle(&sealed, &*shared.sink)).await;
-        let panicked = |panic| format!("trying the bundle failed: {panic}");
-        let (revision, result) = tried.map_err(panicked)?;
+        let (revision, result) = tried.unwrap_or_else(|panic| {
+            (Revision(0), Err(format!("trying the bundle failed: {panic}")))
+        });
         if let Err(reason) = &result {
             self.shared.on_trouble(&format!("bundle of revision {revision} refused: {reason}"));
         }

@@ -1,0 +1,78 @@
+//! How each appliance is, for people and for tests: always what it said last.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use dataplane_bundle::message::Status;
+use dataplane_bundle::{ApplianceId, Revision};
+use dataplane_telemetry::WallNanos;
+use tokio::sync::watch;
+
+/// One appliance that has connected since the control plane's start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ApplianceState {
+    pub appliance: ApplianceId,
+    pub connected: bool,
+    /// When `connected` last changed.
+    pub since: WallNanos,
+    pub last_contact: WallNanos,
+    pub address: SocketAddr,
+    pub version: String,
+    pub cores: u16,
+    /// The revision that it says is active.
+    pub revision: Revision,
+    pub kill_serial: u64,
+    /// The last refused bundle and why; none once a newer one is active.
+    pub refused: Option<(Revision, String)>,
+    /// The last refused kill list's reason.
+    pub kills_refused: Option<String>,
+    pub status: Option<Status>,
+    /// Why it is not connected.
+    pub trouble: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    states: Mutex<BTreeMap<ApplianceId, ApplianceState>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        Self { states: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn all(&self) -> Vec<ApplianceState> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn set(&self, state: ApplianceState) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(state.appliance.clone(), state);
+        drop(states);
+        self.changed();
+    }
+
+    pub(crate) fn update(&self, appliance: &ApplianceId, update: impl FnOnce(&mut ApplianceState)) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = states.get_mut(appliance) {
+            update(state);
+        }
+        drop(states);
+        self.changed();
+    }
+
+    pub(crate) fn forget(&self, appliance: &ApplianceId) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).remove(appliance);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+}
