@@ -1,1 +1,44 @@
-//! The life of a call, as one state machine without IO.
+//! The life of a call, as one state machine without IO. The crate to read first.
+//!
+//! [`Connection`] is a client connection, [`Core`] what one core knows; the shell feeds them bytes,
+//! time and news, and carries out the [`Step`]s that they name. In order:
+//!
+//! 1. `connection`: a head is read, its framing judged by `dataplane-ingress`;
+//! 2. `route`, `admit`: path, host, origin, credential → a caller, verified once;
+//! 3. `judge`: the body is parsed once, its era found, its tool looked up; kills, policy, quotas;
+//! 4. `methods`: what the gateway answers itself, or
+//! 5. `exchange`, `outgoing`: the intent on record, the call written anew, with its lease;
+//! 6. `incoming`, `stream`: the answer judged, the outcome on record, and only then released;
+//! 7. `wire`: the one mapping from a fault to a status, a code and a sentence.
+//!
+//! Pure: equal inputs give equal steps. It is what is simulated, fuzzed and counted.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod admit;
+mod configuration;
+mod connection;
+mod core;
+mod exchange;
+mod fault;
+mod incoming;
+mod judge;
+mod kills;
+mod ledger;
+pub mod limits;
+mod methods;
+mod outgoing;
+mod random;
+pub mod route;
+pub mod session;
+mod stream;
+mod upstream_sessions;
+mod wire;
+
+pub use configuration::{Configuration, Unfit, Upstream};
+pub use connection::{Connection, Fate, ServerTrouble, Step};
+pub use core::{Announcement, Core, Counters, Resources};
+pub use exchange::Exchange;
+pub use fault::code;
+pub use kills::Kills;
+pub use ledger::{RecordNumber, Unrecorded};

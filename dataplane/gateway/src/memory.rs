@@ -1,0 +1,89 @@
+//! Memory for secrets: locked, never swapped, never dumped.
+//!
+//! Leases live here and nowhere else for longer than one request. `unsafe` is for `mmap`, `mlock`
+//! and `madvise`, which have no safe form; each is checked, and a kernel that refuses is an error
+//! that names the limit to raise.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// Bytes of locked memory a core keeps for leases. 1 MiB holds 1,024 secrets of a kilobyte.
+pub(crate) const LOCKED_BYTES: usize = 1 << 20;
+
+/// A fresh region of zeros for the life of the process.
+///
+/// # Errors
+/// `RLIMIT_MEMLOCK` is too low, or there is no memory.
+pub(crate) fn locked(bytes: usize) -> io::Result<&'static mut [u8]> {
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that
+    // exists.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `start` is the mapping made above, `bytes` long.
+    if unsafe { libc::mlock(start, bytes) } != 0 {
+        let fault = io::Error::last_os_error();
+        return Err(io::Error::new(
+            fault.kind(),
+            format!("cannot lock {bytes} bytes for secrets ({fault}): raise RLIMIT_MEMLOCK"),
+        ));
+    }
+    // SAFETY: as above; `MADV_DONTDUMP` changes what a core dump holds and nothing else.
+    if unsafe { libc::madvise(start, bytes, libc::MADV_DONTDUMP) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is readable, writable, zeroed, `bytes` long, never unmapped, and this is
+    // the only reference to it.
+    Ok(unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), bytes) })
+}
+
+/// Forbids core dumps and `ptrace` of this process by others of the same user.
+///
+/// # Errors
+/// The kernel refuses `PR_SET_DUMPABLE`.
+pub(crate) fn forbid_dumps() -> io::Result<()> {
+    // SAFETY: `PR_SET_DUMPABLE` takes one integer and touches no memory of ours.
+    match unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_is_locked_and_not_dumped() {
+        let region = locked(1 << 16).unwrap();
+        region.fill(7);
+        let start = region.as_ptr() as usize;
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        let (mut is_locked, mut is_undumped) = (false, false);
+        for line in smaps.lines() {
+            if let Some((range, _)) = line.split_once(' ')
+                && let Some((low, high)) = range.split_once('-')
+                && let Ok(low) = usize::from_str_radix(low, 16)
+                && let Ok(high) = usize::from_str_radix(high, 16)
+            {
+                inside = (low..high).contains(&start);
+            }
+            if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+                is_locked = flags.split_whitespace().any(|flag| flag == "lo");
+                is_undumped = flags.split_whitespace().any(|flag| flag == "dd");
+            }
+        }
+        assert!(is_locked && is_undumped);
+    }
+}

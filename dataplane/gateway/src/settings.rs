@@ -1,0 +1,49 @@
+//! What the process is told when it starts. Everything else comes signed from the control plane.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// The dataplane of Portcullis: terminates TLS, knows the caller, decides, forwards, records.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "portcullis-gateway", version)]
+pub struct Settings {
+    /// Identity, bundle, kills and audit log live here.
+    #[arg(long, env = "PORTCULLIS_DATA_DIR", default_value = "/var/lib/portcullis/gateway")]
+    pub data_dir: PathBuf,
+
+    /// Where MCP clients connect, over TLS.
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+
+    /// Where metrics and health are read; keep it on loopback or a management network.
+    #[arg(long, default_value = "127.0.0.1:9442")]
+    pub admin_listen: SocketAddr,
+
+    /// The control plane's push port, `HOST:PORT`. Needed to enrol; remembered afterwards.
+    #[arg(long, env = "PORTCULLIS_CONTROL")]
+    pub control: Option<String>,
+
+    /// One-time enrolment token, from `portcullis appliances enrol NAME`.
+    #[arg(long, env = "PORTCULLIS_ENROL_TOKEN", hide_env_values = true)]
+    pub enrol: Option<String>,
+
+    /// Certificate chain for clients, PEM; read again when it changes. Without one the gateway makes
+    /// its own certificate in the data directory, which clients have to be told to trust.
+    #[arg(long, requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of `--tls-cert`, PEM.
+    #[arg(long, requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Processors to serve on, one thread each, for example `0,1`. Default: all that this process
+    /// may use.
+    #[arg(long, value_delimiter = ',')]
+    pub cores: Vec<usize>,
+
+    /// How long calls may finish after SIGTERM, in seconds.
+    #[arg(long, default_value_t = 30)]
+    pub drain_s: u64,
+}

@@ -1,0 +1,421 @@
+//! What one core knows and has: the configuration, the callers, the quotas, the leases, the ledger.
+//!
+//! A core is used by one thread; what cores share is given to each (buckets, the sealing key) and is
+//! free of locks. The shell tells it of changes by `on_*`; connections ask it on each request.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use dataplane_audit::{Batch, BootId, DigestKey, End};
+use dataplane_auth::{Cache, MissBudget, Revocations, TOKENS_CACHED_DEFAULT, Verifier};
+use dataplane_bundle::{Kill, Lease};
+use dataplane_ingress::Limits;
+use dataplane_parse::Parser;
+use dataplane_policy::{ServerIndex, ToolIndex};
+use dataplane_quota::{BucketKey, Buckets, Limit};
+use dataplane_telemetry::{Nanos, Now, WallNanos};
+use dataplane_upstream::{Health, HealthState};
+use dataplane_vault::{Leases, SecretIndex};
+
+use crate::admit::{Admitted, Kept, verifier, wait_ms};
+use crate::configuration::{Configuration, Unfit};
+use crate::fault::{Incident, Refusal, ServerFault};
+use crate::kills::Kills;
+use crate::ledger::{Ledger, RecordNumber};
+use crate::limits::ENDED_SESSIONS_MAX;
+use crate::random::Random;
+use crate::session::Sealer;
+use crate::upstream_sessions::UpstreamSessions;
+
+/// What a core is made with.
+pub struct Resources {
+    pub lane: u16,
+    pub boot: BootId,
+    /// Keys the digests of arguments in records.
+    pub digest: DigestKey,
+    pub quotas: Arc<Buckets>,
+    pub misses: Arc<MissBudget>,
+    pub sealer: Arc<Sealer>,
+    /// Locked memory for leases.
+    pub lease_memory: &'static mut [u8],
+    /// 32 random bytes of this process and core.
+    pub seed: [u8; 32],
+}
+
+/// One core's state.
+pub struct Core {
+    pub(crate) parser: Parser,
+    pub(crate) answers: Parser,
+    pub(crate) stages: Stages,
+}
+
+/// Everything but the parsers, which lend what they read while the stages judge it.
+pub(crate) struct Stages {
+    configuration: Option<Arc<Configuration>>,
+    kills: Arc<Kills>,
+    pub limits: Limits,
+    pub verifier: Verifier,
+    pub callers: Cache<Kept>,
+    pub misses: Arc<MissBudget>,
+    pub revocations: Revocations,
+    /// Rises with each configuration: what was verified under an older one is verified again.
+    pub epoch: u64,
+    pub quotas: Arc<Buckets>,
+    pub sealer: Arc<Sealer>,
+    pub ended: Ended,
+    pub upstream_sessions: UpstreamSessions,
+    pub ledger: Ledger,
+    pub random: Random,
+    pub counters: Counters,
+    pub is_draining: bool,
+    announcements: VecDeque<Announcement>,
+    /// Kept for their memory.
+    pub audience: String,
+    pub page: Vec<u8>,
+    wanted: Vec<(BucketKey, Limit)>,
+    wanted_rules: Vec<usize>,
+    leases: Leases<&'static mut [u8]>,
+    /// By server: which lease is injected.
+    secrets: Vec<Option<SecretIndex>>,
+    health: Vec<Health>,
+}
+
+/// What one core has to tell the others, itself included.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Announcement {
+    /// A legacy session is over.
+    SessionEnded([u8; 16]),
+    /// The request with this id, as it was sent, of this session is cancelled.
+    Cancelled { session: [u8; 16], id: Box<[u8]> },
+}
+
+/// What this core has counted since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    pub requests: u64,
+    pub refused: u64,
+    pub allowed: u64,
+    pub denied: u64,
+    pub over_quota: u64,
+    pub killed: u64,
+    pub unauthenticated: u64,
+    pub verified: u64,
+    pub cache_hits: u64,
+    pub answered: u64,
+    pub tool_errors: u64,
+    pub server_faults: u64,
+    pub callers_gone: u64,
+}
+
+impl Counters {
+    pub(crate) fn on_end(&mut self, end: End) {
+        match end {
+            End::Answered => self.answered += 1,
+            End::ToolError | End::RpcError => self.tool_errors += 1,
+            End::ServerFault | End::TimedOut => self.server_faults += 1,
+            End::Cancelled | End::CallerGone => self.callers_gone += 1,
+            End::Pending | End::Refused => {}
+        }
+    }
+}
+
+/// Legacy sessions that were ended before their time, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    ids: HashSet<[u8; 16]>,
+    order: VecDeque<[u8; 16]>,
+}
+
+impl Ended {
+    pub(crate) fn contains(&self, id: &[u8; 16]) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn insert(&mut self, id: [u8; 16]) {
+        if self.ids.insert(id) {
+            self.order.push_back(id);
+        }
+        if self.order.len() > ENDED_SESSIONS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+}
+
+impl Core {
+    /// A core that refuses everything until it has a configuration.
+    ///
+    /// # Errors
+    /// Never with an empty catalog; passed on rather than panicked over.
+    pub fn new(resources: Resources) -> Result<Self, Unfit> {
+        let Resources { lane, boot, digest, quotas, misses, sealer, lease_memory, seed } =
+            resources;
+        let mut random = Random::new(&seed);
+        let cache_key = random.bytes16();
+        Ok(Self {
+            parser: Parser::new(dataplane_parse::Limits::REQUEST),
+            answers: Parser::new(dataplane_parse::Limits::ANSWER),
+            stages: Stages {
+                configuration: None,
+                kills: Arc::default(),
+                limits: Limits::default(),
+                verifier: verifier(&dataplane_bundle::Catalog::default())?,
+                callers: Cache::new(TOKENS_CACHED_DEFAULT, cache_key),
+                misses,
+                revocations: Revocations::default(),
+                epoch: 0,
+                quotas,
+                sealer,
+                ended: Ended::default(),
+                upstream_sessions: UpstreamSessions::default(),
+                ledger: Ledger::new(boot, lane, digest),
+                random,
+                counters: Counters::default(),
+                is_draining: false,
+                announcements: VecDeque::new(),
+                audience: String::with_capacity(256),
+                page: Vec::with_capacity(4_096),
+                wanted: Vec::with_capacity(16),
+                wanted_rules: Vec::with_capacity(16),
+                leases: Leases::new(lease_memory),
+                secrets: Vec::new(),
+                health: Vec::new(),
+            },
+        })
+    }
+
+    /// A new bundle decides from here on. Calls that run keep the one that they began with.
+    ///
+    /// # Errors
+    /// An identity provider that cannot be used: the bundle is refused, the old one stays.
+    pub fn on_configuration(&mut self, configuration: Arc<Configuration>) -> Result<(), Unfit> {
+        let stages = &mut self.stages;
+        stages.verifier = verifier(&configuration.catalog)?;
+        let names = |name: &str| {
+            let mut rules = configuration.servers.iter().filter_map(|one| one.inject.as_ref());
+            rules.any(|rule| &*rule.secret == name)
+        };
+        stages.leases.retain(names);
+        stages.secrets.clear();
+        for server in &configuration.servers {
+            let rule = server.inject.as_ref();
+            stages.secrets.push(rule.and_then(|rule| stages.leases.index(&rule.secret).ok()));
+        }
+        stages.health = vec![Health::default(); configuration.servers.len()];
+        stages.upstream_sessions.clear();
+        let body_bytes = u64::from(configuration.catalog.limits.request_bytes_max);
+        stages.limits = Limits { body_bytes, ..Limits::default() };
+        let bytes_max = configuration.catalog.limits.request_bytes_max as usize;
+        if self.parser.limits().bytes_max != bytes_max {
+            let limits = dataplane_parse::Limits { bytes_max, ..dataplane_parse::Limits::REQUEST };
+            self.parser = Parser::new(limits);
+        }
+        let bytes_max = configuration.catalog.limits.answer_bytes_max as usize;
+        if self.answers.limits().bytes_max != bytes_max {
+            let limits = dataplane_parse::Limits { bytes_max, ..dataplane_parse::Limits::ANSWER };
+            self.answers = Parser::new(limits);
+        }
+        stages.epoch += 1;
+        stages.configuration = Some(configuration);
+        Ok(())
+    }
+
+    /// A new list of kills, made for the configuration in force.
+    pub fn on_kills(&mut self, kills: Arc<Kills>) {
+        self.stages.kills = kills;
+    }
+
+    /// All secrets that are lent to this box. What is not among them is taken back.
+    pub fn on_leases(&mut self, leases: &[Lease], wall: WallNanos) {
+        let held = &mut self.stages.leases;
+        for lease in leases {
+            // A lease that is over, or older than what is held, changes nothing: the call that needs
+            // it is refused with the lease's own words.
+            let _ = held.put(&lease.secret, lease.revision, &lease.value, lease.expires_at, wall);
+        }
+        let lent = |name: &str| leases.iter().any(|lease| lease.secret == name);
+        let configured = self.stages.configuration.as_ref();
+        let named = configured.iter().flat_map(|one| one.servers.iter());
+        for rule in named.filter_map(|server| server.inject.as_ref()) {
+            if !lent(&rule.secret) {
+                held.revoke(&rule.secret);
+            }
+        }
+    }
+
+    /// The first `records` of this core are durable.
+    pub fn on_durable(&mut self, records: u64) {
+        self.stages.ledger.on_durable(records);
+    }
+
+    /// The log takes records again, or no longer and why.
+    pub fn on_log(&mut self, lost: Option<Box<str>>) {
+        self.stages.ledger.on_log(lost);
+    }
+
+    /// A legacy session was ended, on whichever core.
+    pub fn on_session_ended(&mut self, session: [u8; 16]) {
+        self.stages.ended.insert(session);
+        self.stages.upstream_sessions.forget_client(&session);
+    }
+
+    /// What the shell carries to every core, this one included. Ask until `None`.
+    pub fn announcement(&mut self) -> Option<Announcement> {
+        self.stages.announcements.pop_front()
+    }
+
+    /// No new requests are taken.
+    pub fn drain(&mut self) {
+        self.stages.is_draining = true;
+    }
+
+    /// Records that wait to be handed to the log.
+    pub fn batch(&mut self) -> &mut Batch {
+        self.stages.ledger.batch()
+    }
+
+    #[must_use]
+    pub fn is_durable(&self, record: RecordNumber) -> bool {
+        self.stages.ledger.is_durable(record)
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.stages.counters
+    }
+
+    #[must_use]
+    pub fn configuration(&self) -> Option<&Arc<Configuration>> {
+        self.stages.configuration.as_ref()
+    }
+
+    #[must_use]
+    pub fn kills(&self) -> &Arc<Kills> {
+        &self.stages.kills
+    }
+
+    #[must_use]
+    pub fn leases_held(&self) -> usize {
+        self.stages.leases.held()
+    }
+
+    /// What this core thinks of each server, in the configuration's order.
+    pub fn health(&self, now: Nanos) -> impl Iterator<Item = HealthState> {
+        self.stages.health.iter().map(move |health| health.state(now))
+    }
+
+    pub(crate) fn log_fault(&self) -> Box<str> {
+        match self.stages.ledger.is_open() {
+            Err(why) => why.to_string().into(),
+            Ok(()) => "the record of this call did not become durable".into(),
+        }
+    }
+}
+
+impl Stages {
+    pub(crate) fn configuration(&self) -> Result<Arc<Configuration>, Incident> {
+        self.configuration.clone().ok_or(Incident::NoConfiguration)
+    }
+
+    /// The kill in force of a call.
+    pub(crate) fn kill_of(
+        &self,
+        caller: &Admitted,
+        server: ServerIndex,
+        tool: ToolIndex,
+        configuration: &Arc<Configuration>,
+        wall: WallNanos,
+    ) -> Option<Box<Kill>> {
+        let of_caller = self.kills.of_caller(&caller.kill_keys(), wall);
+        let found = of_caller.or_else(|| {
+            let current = self.configuration.as_ref();
+            if current.is_some_and(|current| Arc::ptr_eq(current, configuration)) {
+                return self.kills.of_tool(server, tool, wall);
+            }
+            // The call began under another bundle, whose numbers mean other tools: go by name.
+            let (_, tool) = configuration.table.tool(tool)?;
+            let server = configuration.table.server(server)?;
+            let current = current?;
+            let server_now = current.find_server(server)?;
+            let tool_now = current.table.find_tool(server_now, tool.as_bytes())?;
+            self.kills.of_tool(server_now, tool_now, wall)
+        });
+        found.cloned().map(Box::new)
+    }
+
+    /// Takes one call from every bucket that counts it, or from none.
+    pub(crate) fn take_quotas<'m>(
+        &mut self,
+        caller: &Admitted,
+        server: ServerIndex,
+        tool: ToolIndex,
+        now: Now,
+    ) -> Result<(), Refusal<'m>> {
+        let Some(configuration) = &self.configuration else { return Ok(()) };
+        self.wanted.clear();
+        self.wanted_rules.clear();
+        for (number, bucket) in &caller.buckets {
+            let Some(rule) = configuration.quotas.get(*number) else { continue };
+            if !rule.counts(server, tool) {
+                continue;
+            }
+            let per_tool = rule.per == dataplane_bundle::Per::CallerTool;
+            let key = if per_tool { bucket.with_tool(tool.0) } else { *bucket };
+            self.wanted.push((key, rule.limit));
+            self.wanted_rules.push(*number);
+        }
+        self.quotas.take_all(&self.wanted, 1, now.mono).map_err(|refused| {
+            self.counters.over_quota += 1;
+            let quota = self.wanted_rules.get(refused.limit).copied().unwrap_or(usize::MAX);
+            Refusal::Quota { quota, wait_ms: wait_ms(refused.why, now) }
+        })
+    }
+
+    /// A client has ended its session: told to this core now, to the others by the shell.
+    pub(crate) fn end_session(&mut self, session: [u8; 16]) {
+        self.ended.insert(session);
+        self.upstream_sessions.forget_client(&session);
+        self.announcements.push_back(Announcement::SessionEnded(session));
+    }
+
+    /// A client has cancelled a request of its session, wherever that runs.
+    pub(crate) fn cancel(&mut self, session: [u8; 16], id: &[u8]) {
+        self.announcements.push_back(Announcement::Cancelled { session, id: id.into() });
+    }
+
+    /// The secret that is injected at a server; `None` where none is.
+    pub(crate) fn lend(
+        &self,
+        server: ServerIndex,
+        wall: WallNanos,
+    ) -> Result<Option<&[u8]>, ServerFault> {
+        let Some(Some(index)) = self.secrets.get(usize::from(server.0)) else { return Ok(None) };
+        self.leases.lend(*index, wall).map(Some).map_err(|fault| match fault.why {
+            dataplane_vault::Why::Expired { since } => ServerFault::LeaseExpired { since },
+            dataplane_vault::Why::Missing | dataplane_vault::Why::Revoked => ServerFault::NoLease,
+        })
+    }
+
+    /// Whether a server is worth asking; else in how many milliseconds.
+    pub(crate) fn may_try(&mut self, server: ServerIndex, now: Nanos) -> Result<(), u64> {
+        match self.health.get_mut(usize::from(server.0)) {
+            Some(health) => {
+                health.may_try(now).map_err(|at| at.since(now).div_ceil(1_000_000).max(1))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn on_server_success(&mut self, server: ServerIndex) {
+        if let Some(health) = self.health.get_mut(usize::from(server.0)) {
+            health.on_success();
+        }
+    }
+
+    pub(crate) fn on_server_failure(&mut self, server: ServerIndex, now: Nanos) {
+        if let Some(health) = self.health.get_mut(usize::from(server.0)) {
+            health.on_failure(now);
+        }
+    }
+}

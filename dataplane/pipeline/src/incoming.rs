@@ -1,0 +1,101 @@
+//! An answer on its way in: head, framing, body, as the server's bytes arrive.
+//!
+//! The shell appends to [`Incoming::buffer`]; what is read from it is the body without its framing.
+//! Buffers are kept from one answer to the next.
+
+use dataplane_ingress::Parsed;
+use dataplane_upstream::{BodyDecoder, ResponseFault, ResponseHead, parse_response};
+
+/// Memory that is kept between answers; what a larger answer needed is given back.
+const KEPT_BYTES: usize = 16_384;
+
+/// One answer.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    raw: Vec<u8>,
+    head: Option<ResponseHead>,
+    decoder: Option<BodyDecoder>,
+    /// The body's bytes that nobody has taken yet.
+    pub body: Vec<u8>,
+    /// The session id of the head, kept because the head's bytes are not.
+    session_id: Vec<u8>,
+}
+
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Heard {
+    More,
+    Complete,
+}
+
+impl Incoming {
+    /// Ready for the next answer.
+    pub(crate) fn reset(&mut self) {
+        for buffer in [&mut self.raw, &mut self.body, &mut self.session_id] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BYTES);
+        }
+        (self.head, self.decoder) = (None, None);
+    }
+
+    /// Where the shell appends what the server sent.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.raw
+    }
+
+    pub(crate) const fn head(&self) -> Option<&ResponseHead> {
+        self.head.as_ref()
+    }
+
+    /// `Mcp-Session-Id` of the answer.
+    pub(crate) fn session_id(&self) -> Option<&[u8]> {
+        self.head.and_then(|head| head.session_id).map(|_| self.session_id.as_slice())
+    }
+
+    /// Reads on. `body_bytes_max` holds for the whole body, unless it is a stream of events, which
+    /// is judged by event.
+    pub(crate) fn on_bytes(&mut self, body_bytes_max: u64) -> Result<Heard, ResponseFault> {
+        if self.head.is_none() {
+            let Parsed::Complete(head) = parse_response(&self.raw)? else {
+                return Ok(Heard::More);
+            };
+            let is_stream = head.content == dataplane_upstream::Content::EventStream;
+            let max = if is_stream { u64::MAX } else { body_bytes_max };
+            if let Some(span) = head.session_id {
+                self.session_id.extend_from_slice(span.of(&self.raw));
+            }
+            self.decoder = Some(BodyDecoder::new(head.framing, max)?);
+            self.raw.drain(..head.len);
+            self.head = Some(head);
+        }
+        let Some(decoder) = &mut self.decoder else { return Ok(Heard::More) };
+        let mut at = 0;
+        while !decoder.is_done() {
+            let Some(rest) = self.raw.get_mut(at..).filter(|rest| !rest.is_empty()) else { break };
+            let piece = decoder.push(rest)?;
+            let data = rest.get(piece.data).unwrap_or_default();
+            self.body.extend_from_slice(data);
+            at += piece.consumed;
+            if piece.consumed == 0 {
+                break;
+            }
+        }
+        self.raw.drain(..at);
+        Ok(if decoder.is_done() { Heard::Complete } else { Heard::More })
+    }
+
+    /// The server closed its side.
+    pub(crate) fn on_close(&mut self) -> Result<(), ResponseFault> {
+        match &mut self.decoder {
+            Some(decoder) => decoder.on_close(),
+            None => Err(ResponseFault::Truncated),
+        }
+    }
+
+    /// Whether the connection may serve another call: everything was read and nothing more came.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.head.is_some_and(|head| head.keep_alive)
+            && self.decoder.as_ref().is_some_and(BodyDecoder::is_done)
+            && self.raw.is_empty()
+    }
+}

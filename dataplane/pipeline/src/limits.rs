@@ -1,0 +1,33 @@
+//! How long and how much one connection may take.
+
+/// From the first byte of a connection or request to its whole head. HAProxy's advice against slow
+/// clients (`timeout http-request 5s`).
+pub const HEAD_NS_MAX: u64 = 5_000_000_000;
+
+/// A body comes at least this fast, after the time for a head. **Ours**, as Apache's
+/// `RequestReadTimeout body=20,MinRate=500`, doubled.
+pub const BODY_BYTES_PER_S_MIN: u64 = 1_024;
+
+/// An idle connection is kept this long. nginx's default (`keepalive_timeout 75s`).
+pub const IDLE_NS_MAX: u64 = 75_000_000_000;
+
+/// An answer of ours, or a piece of a server's, is taken by the client within this. nginx's default
+/// (`send_timeout 60s`).
+pub const ANSWER_NS_MAX: u64 = 60_000_000_000;
+
+/// Memory that an idle connection keeps of each buffer.
+pub const BUFFER_BYTES_KEPT: usize = 4_096;
+
+/// Verified callers that one core remembers; beyond it the one not seen for longest is verified
+/// again.
+pub const CALLERS_MAX: usize = 65_536;
+
+/// Upstream sessions that one core keeps; beyond it the oldest is forgotten and opened again.
+pub const UPSTREAM_SESSIONS_MAX: usize = 4_096;
+
+/// Ended legacy sessions that a core remembers until they would have expired; beyond it the oldest is
+/// forgotten.
+pub const ENDED_SESSIONS_MAX: usize = 65_536;
+
+/// Pieces of a streamed answer that wait for a slow client before the server is no longer read.
+pub const STREAM_BYTES_MAX: usize = 65_536;
