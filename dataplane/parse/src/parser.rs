@@ -17,6 +17,7 @@ pub struct Parser {
     scratch: Vec<u8>,
     buffers: Buffers,
     tape: Tape<'static>,
+    open: walk::Stack,
     extents: Vec<Extent>,
     keys: Vec<u32>,
 }
@@ -31,6 +32,7 @@ impl Parser {
             scratch: Vec::new(),
             buffers: Buffers::with_max_depth(0, limits.depth_max),
             tape: Tape(Vec::new()),
+            open: walk::Stack::default(),
             extents: Vec::new(),
             keys: Vec::new(),
         }
@@ -68,7 +70,7 @@ impl Parser {
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let read = fill(&mut self.scratch, body.len(), &mut self.buffers, &mut tape, &self.limits)
             .and_then(|()| {
-                walk::walk(body, &tape.0, &self.limits, &mut self.extents)?;
+                walk::walk(body, &tape.0, &self.limits, &mut self.open, &mut self.extents)?;
                 keys::refuse_duplicates(&tape.0, &self.extents, &mut self.keys)?;
                 Ok(f(Document { body, tape: &tape.0, extents: &self.extents }))
             });

@@ -9,18 +9,19 @@ use simd_json::{Node, StaticNode};
 
 use crate::document::Extent;
 use crate::fault::ParseFault;
-use crate::limits::{DEPTH_MAX, Limits, NUMBER_BYTES_MAX};
+use crate::limits::{Limits, NUMBER_BYTES_MAX};
 
 /// Writes the extent of each node of `tape` into `extents`.
 pub(crate) fn walk(
     body: &[u8],
     tape: &[Node<'_>],
     limits: &Limits,
+    open: &mut Stack,
     extents: &mut Vec<Extent>,
 ) -> Result<(), ParseFault> {
     extents.clear();
+    open.frames.clear();
     let mut reader = Reader { body, at: 0, nul_allowed: limits.nul_allowed };
-    let mut open = Stack { frames: [Frame::default(); DEPTH_MAX], depth: 0 };
     for (index, node) in tape.iter().enumerate() {
         let is_key = open.separate(&mut reader, extents)?;
         reader.skip_space();
@@ -54,7 +55,6 @@ fn narrow(at: usize) -> u32 {
 }
 
 /// An object or array whose end is still to come.
-#[derive(Clone, Copy, Default)]
 struct Frame {
     node: usize,
     /// Members or items that are still to come.
@@ -71,20 +71,22 @@ impl Frame {
     }
 }
 
-struct Stack {
-    frames: [Frame; DEPTH_MAX],
-    depth: usize,
+/// What is open, outermost first. Kept between texts for its memory.
+#[derive(Default)]
+pub(crate) struct Stack {
+    frames: Vec<Frame>,
 }
 
 impl Stack {
     fn top(&mut self) -> Option<&mut Frame> {
-        self.frames.get_mut(self.depth.checked_sub(1)?)
+        self.frames.last_mut()
     }
 
     fn push(&mut self, frame: Frame, limits: &Limits) -> Result<(), ParseFault> {
-        let too_deep = ParseFault::TooDeep { depth_max: limits.depth_max };
-        *self.frames.get_mut(self.depth).ok_or(too_deep)? = frame;
-        self.depth += 1;
+        if self.frames.len() >= limits.depth_max {
+            return Err(ParseFault::TooDeep { depth_max: limits.depth_max });
+        }
+        self.frames.push(frame);
         Ok(())
     }
 
@@ -134,7 +136,7 @@ impl Stack {
             if let Some(extent) = extents.get_mut(node) {
                 extent.end = narrow(reader.at);
             }
-            self.depth -= 1;
+            self.frames.pop();
         }
         Ok(())
     }
@@ -145,7 +147,7 @@ impl Stack {
         extents: &mut [Extent],
     ) -> Result<(), ParseFault> {
         self.close_finished(reader, extents)?;
-        if self.depth == 0 { Ok(()) } else { Err(reader.inconsistent()) }
+        if self.frames.is_empty() { Ok(()) } else { Err(reader.inconsistent()) }
     }
 }
 
