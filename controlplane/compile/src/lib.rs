@@ -11,14 +11,26 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod cases;
+mod check;
+mod codegen;
 mod compile;
 mod diagnostic;
 mod diff;
 mod explain;
 mod input;
+mod ir;
+mod literal;
+mod load;
+mod names;
+#[cfg(test)]
+mod planted;
+mod render;
+mod schema;
+mod specialise;
+mod table;
 
 pub use cases::{Case, Expect, Outcome, run_tests};
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, Compiler, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use diff::{Change, diff};
 pub use explain::{Explanation, ObligationText, Place, Question, Unanswerable, Verdict, explain};
