@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use dataplane_audit::{BootId, NoteSigner};
+use dataplane_audit::{BootId, NoteFault, NoteSigner};
 use thiserror::Error;
 
 /// Large enough that a new segment is rare (a quarter of a million records), small enough that one
@@ -13,8 +13,8 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// RELIABILITY §2: kept for records that must still be written when calls are refused already.
 pub const RESERVE_BYTES: u64 = 64 << 20;
 
-/// The smallest segment: its header and one largest group, twice.
-pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+/// The smallest segment: room for a header and one largest group, rounded up.
+pub const SEGMENT_BYTES_MIN: u64 = 2 << 20;
 
 /// Lanes have a `u16` in each record.
 pub const LANES_MAX: usize = 1_024;
@@ -97,6 +97,17 @@ pub enum StartFault {
          Keep a copy, run `portcullis audit verify`, then start with an operator's acceptance of the loss"
     )]
     Forked { size: u64 },
-    #[error("the audit log in this directory belongs to {found}, not to {expected}: use its own directory")]
+    #[error(
+        "the audit log's segment {0} is of a format that is not known here: start the release that wrote it"
+    )]
+    Unknown(PathBuf),
+    #[error(
+        "the checkpoint in {path} cannot be read: {fault}. Restore it, or start with an operator's \
+         acceptance of the loss"
+    )]
+    Checkpoint { path: PathBuf, fault: NoteFault },
+    #[error(
+        "the audit log in this directory belongs to {found}, not to {expected}: use its own directory"
+    )]
     Origin { expected: String, found: String },
 }

@@ -1,13 +1,14 @@
 //! A core's end of the log.
 //!
-//! Handing a batch over is two queue operations and, only when the log's thread sleeps, one write to
-//! its eventfd. Nothing is allocated once the batches have grown to the load's size. What is durable is
+//! Handing a batch over is two queue operations and, only when the log's thread sleeps, one system
+//! call to wake it. Nothing is allocated once the batches have grown to the load's size. What is durable is
 //! one atomic load; a core learns of it by its own eventfd.
 
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 use crossbeam_queue::ArrayQueue;
 use dataplane_audit::{Batch, LogFault};
@@ -47,7 +48,7 @@ impl Lane {
             return false;
         }
         self.submitted += u64::from(records);
-        self.shared.doorbell.ring();
+        self.shared.ring();
         true
     }
 
@@ -80,7 +81,8 @@ impl Lane {
 /// What lanes and the log's thread share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) doorbell: Doorbell,
+    /// Set when it runs. Unparking it is one atomic swap, and a system call only when it sleeps.
+    thread: OnceLock<Thread>,
     pub(crate) stop: AtomicBool,
     /// Records in the log that are on stable storage, those of earlier starts included.
     pub(crate) size: AtomicU64,
@@ -90,14 +92,26 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            doorbell: Doorbell::new()?,
+    pub(crate) const fn new() -> Self {
+        Self {
+            thread: OnceLock::new(),
             stop: AtomicBool::new(false),
             size: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             fault: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// To be called by the log's thread itself.
+    pub(crate) fn runs_here(&self) {
+        let _ = self.thread.set(std::thread::current());
+    }
+
+    /// To be called after what the thread should see was published.
+    pub(crate) fn ring(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
     }
 
     pub(crate) fn fault(&self) -> Option<LogFault> {
@@ -159,48 +173,5 @@ impl LaneState {
     /// A full counter is a wake that nobody has read yet.
     pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-}
-
-/// Wakes the log's thread, and costs a system call only when it sleeps.
-#[derive(Debug)]
-pub(crate) struct Doorbell {
-    sleeping: AtomicBool,
-    event: OwnedFd,
-}
-
-impl Doorbell {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            sleeping: AtomicBool::new(false),
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        })
-    }
-
-    /// To be called after what the thread should see was published.
-    pub(crate) fn ring(&self) {
-        // The thread publishes that it sleeps, then looks again; we publish work, then look whether
-        // it sleeps. With both fences at least one of the two sees the other.
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
-            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
-        }
-    }
-
-    /// Sleeps until rung or `wait_ns` have passed, unless `work` is there already.
-    pub(crate) fn sleep(&self, wait_ns: u64, work: impl Fn() -> bool) {
-        self.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !work() {
-            let timeout = rustix::time::Timespec {
-                tv_sec: (wait_ns / 1_000_000_000) as i64,
-                tv_nsec: (wait_ns % 1_000_000_000) as i64,
-            };
-            let event = rustix::event::PollFd::new(&self.event, rustix::event::PollFlags::IN);
-            let _ = rustix::event::poll(&mut [event], Some(&timeout));
-        }
-        if !self.sleeping.swap(false, Ordering::AcqRel) {
-            let _ = rustix::io::read(&self.event, &mut [0; 8]);
-        }
     }
 }

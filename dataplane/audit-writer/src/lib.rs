@@ -8,46 +8,128 @@
 //!
 //! Promise: [`Lane::durable`] counts a record only when it is on stable storage.
 
+mod clock;
 mod config;
+mod disk;
+mod housekeeper;
 mod lane;
+mod opening;
+mod reader;
+mod thread;
+mod verify;
 
 pub use config::{
     Config, LANES_MAX, LossAcceptance, RESERVE_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN, StartFault,
 };
 pub use dataplane_audit::{Batch, LogFault};
 pub use lane::{LANE_BATCHES_MAX, Lane};
+pub use reader::{Entry, Reader};
+pub use verify::verify_dir;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
-use dataplane_audit::Checkpoint;
+use dataplane_audit::{BLOCK_BYTES, Checkpoint};
 
-use lane::Shared;
+use disk::{Disk, io_fault};
+use lane::{LaneState, Shared};
+use opening::Opened;
+use thread::Thread;
 
 /// The log's thread. Dropped without [`Writer::stop`], it stops all the same.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<Checkpoint, LogFault>>>,
 }
 
-/// Opens the log, recovers it if need be, and starts its thread.
+/// Opens the log, recovers it if need be, starts its thread, and waits until its first record of this
+/// start is durable.
 ///
 /// # Errors
 /// See [`StartFault`]: what a log that cannot be trusted or written needs.
 pub fn start(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
-    Err(StartFault::Full(config.dir))
+    check(&config)?;
+    let dir = config.dir.clone();
+    let fault = |error| io_fault("thread", &dir, error);
+    let disk = Arc::new(Disk::open(&config.dir)?);
+    let opened = opening::open(&disk, &config)?;
+    let shared = Arc::new(Shared::new());
+    let states = (0..config.lanes).map(|_| LaneState::new().map(Arc::new));
+    let states: Vec<Arc<LaneState>> = states.collect::<io::Result<_>>().map_err(fault)?;
+    let lanes = states.iter().map(|state| state.lane(&shared)).collect();
+    let (ready, begun) = channel();
+    let (thread_shared, spawned) = (Arc::clone(&shared), std::thread::Builder::new());
+    let run = move || run(config, opened, disk, thread_shared, states, &ready);
+    let thread = spawned.name("audit-log".to_owned()).spawn(run).map_err(fault)?;
+    let writer = Writer { shared, thread: Some(thread) };
+    match begun.recv() {
+        Ok(Ok(())) => Ok((writer, lanes)),
+        Ok(Err(error)) => Err(io_fault("first write", &dir, error)),
+        Err(_) => Err(fault(io::Error::other("it ended before its first write"))),
+    }
+}
+
+/// The thread's whole life.
+fn run(
+    config: Config,
+    opened: Opened,
+    disk: Arc<Disk>,
+    shared: Arc<Shared>,
+    lanes: Vec<Arc<LaneState>>,
+    ready: &Sender<io::Result<()>>,
+) -> Result<Checkpoint, LogFault> {
+    shared.runs_here();
+    tokio_uring::start(async move {
+        let made = Thread::new(config, opened, disk, shared, lanes);
+        let mut thread = match made {
+            Ok(thread) => thread,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return Err(LogFault::Closed);
+            }
+        };
+        if let Err(fault) = thread.settle().await {
+            let _ = ready.send(Err(io::Error::from_raw_os_error(fault.errno())));
+            return Err(fault);
+        }
+        let _ = ready.send(Ok(()));
+        thread.run().await
+    })
+}
+
+fn check(config: &Config) -> Result<(), StartFault> {
+    let fault = |setting, bounds| Err(StartFault::Config(setting, bounds));
+    if config.lanes == 0 || config.lanes > LANES_MAX {
+        return fault("lanes", "1 to 1,024");
+    }
+    let blocks = config.segment_bytes.is_multiple_of(BLOCK_BYTES as u64);
+    if config.segment_bytes < SEGMENT_BYTES_MIN || !blocks {
+        return fault("segment_bytes", "at least 2 MiB, and a multiple of 4,096");
+    }
+    if config.gather_us > 10_000 {
+        return fault("gather_us", "0 to 10,000");
+    }
+    if config.checkpoint_records == 0 || config.checkpoint_ms == 0 {
+        return fault("checkpoint_records, checkpoint_ms", "at least 1");
+    }
+    Ok(())
 }
 
 impl Writer {
     /// Records in the log that are on stable storage, earlier starts included.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.shared.size.load(std::sync::atomic::Ordering::Acquire)
+        self.shared.size.load(Ordering::Acquire)
     }
 
     /// Durable writes of groups since the start.
     #[must_use]
     pub fn groups(&self) -> u64 {
-        self.shared.groups.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.groups.load(Ordering::Relaxed)
     }
 
     /// Why calls must be refused now.
@@ -60,7 +142,20 @@ impl Writer {
     ///
     /// # Errors
     /// What waited could not be written; it was never counted as durable.
-    pub fn stop(self) -> Result<Checkpoint, LogFault> {
-        Err(LogFault::Closed)
+    pub fn stop(mut self) -> Result<Checkpoint, LogFault> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<Checkpoint, LogFault> {
+        let Some(thread) = self.thread.take() else { return Err(LogFault::Closed) };
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.ring();
+        thread.join().unwrap_or(Err(LogFault::Closed))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }

@@ -23,7 +23,9 @@ pub struct Batch {
 
 /// The record was not added, because what waits already is as much as may wait.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[error("{BATCH_BYTES_MAX} bytes of audit records wait for the disk already: refuse the call and try later")]
+#[error(
+    "{BATCH_BYTES_MAX} bytes of audit records wait for the disk already: refuse the call and try later"
+)]
 pub struct BatchFull;
 
 impl Batch {
@@ -86,4 +88,9 @@ pub(crate) fn split(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = after;
         Some(record)
     })
+}
+
+/// Whether a payload is records up to its last byte.
+pub(crate) fn is_whole(payload: &[u8]) -> bool {
+    payload.len() == split(payload).map(|record| PREFIX_BYTES + record.len()).sum()
 }

@@ -115,9 +115,14 @@ mod tests {
     fn a_size_has_one_spelling() {
         let (_, signer, _) = signed();
         let root = BASE64.encode([0; 32]);
-        for (size, fine) in [("0", true), ("01", false), ("+1", false), ("", false), ("-1", false)] {
+        for (size, fine) in [("0", true), ("01", false), ("+1", false), ("", false), ("-1", false)]
+        {
             let note = signer.sign(&format!("gate.example/log\n{size}\n{root}\n"));
-            assert_eq!(Checkpoint::open(note.as_bytes(), &signer.verifier()).is_ok(), fine, "{size}");
+            assert_eq!(
+                Checkpoint::open(note.as_bytes(), &signer.verifier()).is_ok(),
+                fine,
+                "{size}"
+            );
         }
         let extended = signer.sign(&format!("gate.example/log\n3\n{root}\nlater\n"));
         assert!(Checkpoint::open(extended.as_bytes(), &signer.verifier()).is_ok());

@@ -11,7 +11,6 @@ use crate::record::RECORD_BYTES_MAX;
 /// What a record may carry in [`Extra`].
 pub const EXTRA_BYTES_MAX: usize = 16_384;
 
-
 /// Which texts of a record were cut: bit n is the n-th text of its layout.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Truncated(pub u16);
@@ -47,7 +46,9 @@ pub struct Extra<'a>(&'a [u8]);
 
 /// Bytes that are not tagged values in ascending order, or too many of them.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[error("extra values are (tag, length, bytes) with ascending tags, at most {EXTRA_BYTES_MAX} bytes")]
+#[error(
+    "extra values are (tag, length, bytes) with ascending tags, at most {EXTRA_BYTES_MAX} bytes"
+)]
 pub struct ExtraMalformed;
 
 impl<'a> Extra<'a> {
@@ -232,7 +233,6 @@ impl<'a> Source<'a> {
         Ok(bytes)
     }
 }
-
 
 // The fixed fields and all texts at their limits take less than 8 KiB (a test measures it).
 const _: () = assert!(EXTRA_BYTES_MAX + 8_192 < RECORD_BYTES_MAX);

@@ -10,9 +10,13 @@ const ENOSPC: i32 = 28;
 pub enum LogFault {
     #[error("the audit log's disk is full: free or add space, calls resume by themselves")]
     Full,
-    #[error("the audit log's disk fails with error {0}: replace or repair it, calls resume by themselves")]
+    #[error(
+        "the audit log's disk fails with error {0}: replace or repair it, calls resume by themselves"
+    )]
     Io(i32),
-    #[error("the audit log's disk wrote less than it was told: repair it, calls resume by themselves")]
+    #[error(
+        "the audit log's disk wrote less than it was told: repair it, calls resume by themselves"
+    )]
     ShortWrite,
     #[error("the audit log is closed: the gateway is stopping")]
     Closed,

@@ -16,9 +16,14 @@ mod codec;
 mod control;
 mod digest;
 mod fault;
+mod group;
+pub mod log;
 mod note;
 mod record;
+mod scan;
+mod segment;
 pub mod tree;
+pub mod verify;
 
 pub use batch::{BATCH_BYTES_MAX, Batch, BatchFull};
 pub use checkpoint::Checkpoint;
@@ -26,8 +31,15 @@ pub use codec::{EXTRA_BYTES_MAX, Extra, ExtraMalformed, Malformed, Truncated};
 pub use control::{CONTROL_TEXT_BYTES_MAX, Control};
 pub use digest::{ArgumentsDigest, DigestKey};
 pub use fault::LogFault;
-pub use note::{NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX, NoteFault, NoteSigner, NoteVerifier};
+pub use group::{GROUP_BYTES_MAX, Group, GroupFault, group_bytes};
+pub use note::{
+    NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX, NOTE_SIGNATURES_MAX, NoteFault, NoteSigner, NoteVerifier,
+};
 pub use record::{
     Body, BootId, Call, CallId, CallerNames, Decision, End, Ending, Era, Phase, RECORD_BYTES_MAX,
     RECORD_VERSION, Record, Stamp, TEXT_LIMITS, TextLimits, Verdict,
+};
+pub use scan::{GroupReader, Position, Recovered, Rest, Scan, recover};
+pub use segment::{
+    BLOCK_BYTES, HeaderFault, Previous, SegmentHeader, segment_name, segment_number,
 };

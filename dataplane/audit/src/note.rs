@@ -29,11 +29,15 @@ const SIGNATURE_START: &str = "\u{2014} ";
 /// Why a note, a name or a key is refused.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum NoteFault {
-    #[error("a log's name has 1 to {NOTE_NAME_BYTES_MAX} bytes, no spaces, no control characters and no plus")]
+    #[error(
+        "a log's name has 1 to {NOTE_NAME_BYTES_MAX} bytes, no spaces, no control characters and no plus"
+    )]
     Name,
     #[error("a note key reads NAME+8 hexadecimal digits+base64 of 1 and an Ed25519 key")]
     Key,
-    #[error("this is not a signed note (text, empty line, lines of signatures; at most {NOTE_BYTES_MAX} bytes)")]
+    #[error(
+        "this is not a signed note (text, empty line, lines of signatures; at most {NOTE_BYTES_MAX} bytes)"
+    )]
     Malformed,
     #[error("the note carries no signature by the expected key")]
     Unsigned,
@@ -209,9 +213,8 @@ fn parse_signature(line: &str) -> Option<(&str, &str)> {
 }
 
 fn check_name(name: &str) -> Result<(), NoteFault> {
-    let bad = |character: char| {
-        character.is_whitespace() || character.is_control() || character == '+'
-    };
+    let bad =
+        |character: char| character.is_whitespace() || character.is_control() || character == '+';
     match (1..=NOTE_NAME_BYTES_MAX).contains(&name.len()) && !name.contains(bad) {
         true => Ok(()),
         false => Err(NoteFault::Name),

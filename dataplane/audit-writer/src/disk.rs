@@ -1,0 +1,282 @@
+//! The log's directory: its lock, its segments, its checkpoint.
+//!
+//! A segment is made under another name, allocated, filled with zeros, synced and only then named, so
+//! that whatever bears a segment's name is whole and every later write to it changes neither its size
+//! nor its extents. A writer holds the file's lock until its last write has ended, even when it was
+//! killed: who gets the lock knows that nothing more arrives.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use dataplane_audit::{BLOCK_BYTES, segment_name, segment_number};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+
+use crate::config::StartFault;
+
+const LOCK_NAME: &str = "lock";
+pub(crate) const CHECKPOINT_NAME: &str = "checkpoint";
+/// Names that hold nothing yet.
+const PARTIAL_SUFFIX: &str = ".partial";
+
+/// Zeros are written in pieces of it.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// How many times a lock that a dying process still holds is asked for, 10 ms apart.
+const LOCK_TRIES: u32 = 1_000;
+
+/// The log's directory, locked for this process.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    dir: PathBuf,
+    _lock: File,
+}
+
+/// A segment's file that group writes go to.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    pub(crate) file: File,
+}
+
+impl Disk {
+    pub(crate) fn open(dir: &Path) -> Result<Self, StartFault> {
+        let fault = |error| io_fault("directory", dir, error);
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(fault)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o640)
+            .open(dir.join(LOCK_NAME))
+            .map_err(fault)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StartFault::Locked(dir.to_owned())),
+            Err(error) => Err(fault(error.into())),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
+        self.dir.join(segment_name(number))
+    }
+
+    /// Numbers of all segments, ascending. What was never finished is removed.
+    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.to_str().is_some_and(|path| path.ends_with(PARTIAL_SUFFIX)) {
+                fs::remove_file(path)?;
+            }
+        }
+        segments_of(&self.dir)
+    }
+
+    /// Makes a segment of zeros. `piece_written` is called after each piece.
+    pub(crate) fn create(
+        &self,
+        number: u64,
+        bytes: u64,
+        piece_written: impl Fn(&File) -> io::Result<()>,
+    ) -> io::Result<SegmentFile> {
+        let path = self.segment_path(number);
+        let partial = path.with_extension(format!("log{PARTIAL_SUFFIX}"));
+        let made = create_partial(&partial, bytes, piece_written);
+        if made.is_err() {
+            // What could not be made must not take the space that others need.
+            let _ = fs::remove_file(&partial);
+        }
+        let file = made?;
+        fs::rename(&partial, &path)?;
+        File::open(&self.dir)?.sync_all()?;
+        Ok(SegmentFile { number, bytes, file })
+    }
+
+    /// Opens a segment for more groups, when no other write to it can arrive any more.
+    pub(crate) fn reopen(&self, number: u64) -> io::Result<SegmentFile> {
+        let file = open_for_groups(&self.segment_path(number))?;
+        let bytes = file.metadata()?.len() / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        Ok(SegmentFile { number, bytes, file })
+    }
+
+    /// Gives back what a segment does not need any more.
+    pub(crate) fn trim(&self, number: u64, end: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.segment_path(number))?.set_len(end)
+    }
+
+    pub(crate) fn remove(&self, number: u64) -> io::Result<()> {
+        fs::remove_file(self.segment_path(number))
+    }
+
+    /// The kept checkpoint's note, if there is one.
+    pub(crate) fn checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.dir.join(CHECKPOINT_NAME)) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the kept checkpoint: always the old one or the new one.
+    pub(crate) fn write_checkpoint(&self, note: &str) -> io::Result<()> {
+        let path = self.dir.join(CHECKPOINT_NAME);
+        let partial = path.with_extension("partial");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o640)
+            .open(&partial)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+fn create_partial(
+    path: &Path,
+    bytes: u64,
+    piece_written: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).read(true).write(true).mode(0o640);
+    let mut file = options.open(path)?;
+    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let piece = left.min(ZEROS_BYTES as u64);
+        let Some(zeros) = zeros.get(..piece as usize) else { break };
+        file.write_all(zeros)?;
+        left -= piece;
+        piece_written(&file)?;
+    }
+    file.sync_all()?;
+    open_for_groups(path)
+}
+
+/// One write of it is durable or fails: past the page cache where the file system can, and synced.
+fn open_for_groups(path: &Path) -> io::Result<File> {
+    let open = |flags: OFlags| {
+        OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path)
+    };
+    let file = match open(OFlags::DIRECT | OFlags::DSYNC) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            open(OFlags::DSYNC)?
+        }
+        other => other?,
+    };
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Ok(()) => return Ok(file),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(rustix::io::Errno::WOULDBLOCK.into())
+}
+
+/// Memory whose used part starts at a block's boundary, as direct writes demand, without unsafe code:
+/// the bytes before it are never used, and the memory never moves because it never grows.
+#[derive(Debug)]
+pub(crate) struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub(crate) fn new(len: usize) -> Self {
+        let bytes = vec![0; len + BLOCK_BYTES];
+        let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
+        Self { bytes, start, len }
+    }
+
+    pub(crate) fn as_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.start + self.len).unwrap_or_default()
+    }
+
+    /// For the kernel: the memory, and the range in it of the first `len` bytes.
+    pub(crate) fn lend(&mut self, len: usize) -> (Vec<u8>, std::ops::Range<usize>) {
+        (std::mem::take(&mut self.bytes), self.start..self.start + len.min(self.len))
+    }
+
+    pub(crate) fn take_back(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+    }
+}
+
+/// Reads a segment as far as it is used: up to where `quiet` bytes of zeros begin.
+pub(crate) fn read_used(file: &File, quiet: u64) -> io::Result<Vec<u8>> {
+    let mut buffer = Aligned::new(ZEROS_BYTES);
+    let (mut used, mut zeros) = (Vec::new(), 0);
+    let mut source = file;
+    source.seek(SeekFrom::Start(0))?;
+    while zeros < quiet {
+        let piece = buffer.as_mut();
+        let read = source.read(piece)?;
+        let piece = piece.get(..read).unwrap_or_default();
+        if read == 0 {
+            break;
+        }
+        used.extend_from_slice(piece);
+        let quiet_end = piece.iter().rev().take_while(|byte| **byte == 0).count() as u64;
+        zeros = if quiet_end == read as u64 { zeros + quiet_end } else { quiet_end };
+    }
+    Ok(used)
+}
+
+/// Numbers of all segments in a directory, ascending.
+pub(crate) fn segments_of(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        numbers.extend(entry?.file_name().to_str().and_then(segment_number));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The first `most` bytes of a file.
+pub(crate) fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// `len` bytes at `offset`, or fewer where the file ends.
+pub(crate) fn read_at(file: &File, offset: u64, len: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    out.clear();
+    out.resize(len, 0);
+    let mut filled = 0;
+    while filled < len {
+        let Some(rest) = out.get_mut(filled..) else { break };
+        match file.read_at(rest, offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    out.truncate(filled);
+    Ok(())
+}
+
+pub(crate) fn io_fault(what: &'static str, path: &Path, error: io::Error) -> StartFault {
+    match error.raw_os_error() {
+        Some(errno) if errno == rustix::io::Errno::NOSPC.raw_os_error() => {
+            StartFault::Full(path.to_owned())
+        }
+        _ => StartFault::Io { what, path: path.to_owned(), error },
+    }
+}
+
+pub(crate) fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())
+}
