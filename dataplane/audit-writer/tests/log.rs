@@ -1,0 +1,244 @@
+//! The log on a real file system: written by lanes, read, verified, stopped and taken up again.
+
+mod place;
+
+use dataplane_audit::{Batch, Body, Checkpoint, Control, Record};
+use dataplane_audit_writer::{
+    Config, LossAcceptance, Reader, SEGMENT_BYTES_MIN, StartFault, start, verify_dir,
+};
+use place::{Place, config, push, settle, shipped, signer};
+
+#[test]
+fn what_is_durable_is_in_the_log_in_each_lanes_order() {
+    let place = Place::new("order");
+    let (writer, lanes) = start(config(place.path(), 3)).unwrap();
+    let threads = lanes.into_iter().enumerate().map(|(number, mut lane)| {
+        std::thread::spawn(move || {
+            let (mut batch, mut call) = (Batch::default(), 0);
+            while call < 3_000 {
+                for _ in 0..call % 40 {
+                    push(&mut batch, number as u16, call);
+                    call += 1;
+                }
+                push(&mut batch, number as u16, call);
+                call += 1;
+                while !lane.submit(&mut batch) {
+                    place::wait(&lane);
+                }
+                assert!(batch.is_empty());
+                if call % 7 == 0 {
+                    settle(&lane);
+                }
+            }
+            settle(&lane);
+            lane.submitted()
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let submitted: Vec<u64> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let size = writer.size();
+    assert_eq!(size, submitted.iter().sum::<u64>() + 1, "and the record of the opening");
+    let checkpoint = writer.stop().unwrap();
+    assert_eq!(checkpoint.size, size + 1, "and the record of the close");
+    let all = shipped(place.path());
+    for (lane, submitted) in submitted.iter().enumerate() {
+        let calls = all.iter().filter(|(of, _)| usize::from(*of) == lane).map(|(_, call)| *call);
+        assert!(calls.eq(0..*submitted), "lane {lane}");
+    }
+    let report = verify_dir(place.path(), &[]);
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!((report.size, report.root, report.checkpoints), (size + 1, checkpoint.root, 1));
+    assert!(report.segments > 1, "the log has crossed a segment");
+}
+
+#[test]
+fn a_stopped_log_goes_on_where_it_ended() {
+    let place = Place::new("again");
+    let mut sizes = Vec::new();
+    for start_number in 0..4 {
+        let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+        let mut batch = Batch::default();
+        push(&mut batch, 0, start_number);
+        assert!(lanes[0].submit(&mut batch));
+        // What was handed over before the stop is written before it ends.
+        sizes.push(writer.stop().unwrap().size);
+        assert_eq!(lanes[0].durable(), 1);
+        assert!(lanes[0].fault().is_some());
+    }
+    assert_eq!(sizes, [3, 6, 9, 12]);
+    assert!(shipped(place.path()).into_iter().eq((0..4).map(|call| (0, call))));
+    let report = verify_dir(place.path(), &[]);
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!(report.segments, 1, "a start in order needs no new segment");
+}
+
+#[test]
+fn the_logs_own_records_tell_its_story() {
+    let place = Place::new("story");
+    for _ in 0..2 {
+        drop(start(config(place.path(), 1)).unwrap());
+    }
+    let mut names = Vec::new();
+    let mut reader = Reader::open(place.path()).from(1);
+    while reader
+        .read(u64::MAX, |entry| match Record::decode(entry.bytes).unwrap().body {
+            Body::Control(control) => names.push(control.name()),
+            Body::Call(_) => panic!("there was no call"),
+        })
+        .unwrap()
+    {}
+    assert_eq!(names, ["LogClosed", "LogOpened", "LogClosed"]);
+    assert_eq!(reader.next_index(), 4);
+}
+
+#[test]
+fn a_reader_follows_the_writer_and_stops_at_the_limit() {
+    let place = Place::new("follow");
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    let (mut batch, mut reader) = (Batch::default(), Reader::open(place.path()).from(1));
+    let mut seen = Vec::new();
+    for call in 0..200 {
+        push(&mut batch, 0, call * 2);
+        push(&mut batch, 0, call * 2 + 1);
+        assert!(lanes[0].submit(&mut batch));
+        settle(&lanes[0]);
+        let size = writer.size();
+        for limit in [size - 1, size] {
+            while reader.read(limit, |entry| seen.push(entry.index)).unwrap() {}
+            assert_eq!(reader.next_index(), limit);
+        }
+    }
+    assert!(seen.into_iter().eq(1..401));
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let place = Place::new("lock");
+    let _held = start(config(place.path(), 1)).unwrap();
+    assert!(matches!(start(config(place.path(), 1)), Err(StartFault::Locked(_))));
+}
+
+#[test]
+fn a_cut_log_does_not_grow_until_an_operator_accepts_it() {
+    let place = Place::new("cut");
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    let mut batch = Batch::default();
+    for call in 0..20 {
+        push(&mut batch, 0, call);
+        assert!(lanes[0].submit(&mut batch));
+        settle(&lanes[0]);
+    }
+    let kept: Checkpoint = writer.stop().unwrap();
+    let segment = place.path().join("segment-0000000000000001.log");
+    std::fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(8 * 4_096).unwrap();
+
+    let refused = start(config(place.path(), 1)).unwrap_err();
+    let text = refused.to_string();
+    assert!(matches!(refused, StartFault::Truncated { expected: 22, found: 7 }), "{text}");
+    assert!(text.contains("15 are missing"), "{text}");
+
+    let (operator, reason) = ("ops@acme".to_owned(), "disk swap".to_owned());
+    let accept_loss = Some(LossAcceptance { operator, reason });
+    let accepting = Config { accept_loss, ..config(place.path(), 1) };
+    drop(start(accepting).unwrap());
+    let mut first = None;
+    let mut reader = Reader::open(place.path()).from(7);
+    let _ = reader.read(8, |entry| first = Some(entry.bytes.to_vec())).unwrap();
+    let bytes = first.unwrap();
+    let Body::Control(control) = Record::decode(&bytes).unwrap().body else { panic!("a call") };
+    let expected = Control::LossAccepted {
+        expected_size: 22,
+        found_size: 7,
+        operator: "ops@acme",
+        reason: "disk swap",
+    };
+    assert_eq!(control, expected);
+    // The log is whole again by its own checkpoint, and for ever not by the one that was kept.
+    assert!(verify_dir(place.path(), &[]).is_sound());
+    assert!(!verify_dir(place.path(), &[kept]).is_sound());
+}
+
+#[test]
+fn a_damaged_or_foreign_log_is_not_opened() {
+    let place = Place::new("damaged");
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    let mut batch = Batch::default();
+    for call in 0..5 {
+        push(&mut batch, 0, call);
+        assert!(lanes[0].submit(&mut batch));
+        settle(&lanes[0]);
+    }
+    writer.stop().unwrap();
+    let mut foreign = config(place.path(), 1);
+    foreign.signer = dataplane_audit::NoteSigner::from_seed("other.example", &[5; 32]).unwrap();
+    assert!(matches!(start(foreign), Err(StartFault::Origin { .. })));
+
+    let segment = place.path().join("segment-0000000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[3 * 4_096 + 500] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let refused = start(config(place.path(), 1)).unwrap_err();
+    assert!(matches!(refused, StartFault::Damaged { offset: 16_384, .. }), "{refused}");
+}
+
+#[test]
+fn checkpoints_are_signed_and_opened_by_strangers() {
+    let place = Place::new("checkpoint");
+    let config = Config { checkpoint_records: 10, ..config(place.path(), 1) };
+    let (writer, mut lanes) = start(config).unwrap();
+    let path = place.path().join("checkpoint");
+    let mut batch = Batch::default();
+    for call in 0..10 {
+        push(&mut batch, 0, call);
+    }
+    assert!(lanes[0].submit(&mut batch));
+    settle(&lanes[0]);
+    while !path.exists() {
+        std::thread::yield_now();
+    }
+    let kept = Checkpoint::open(&std::fs::read(&path).unwrap(), &signer().verifier()).unwrap();
+    assert_eq!(kept.size, 11);
+    let last = writer.stop().unwrap();
+    let note = std::fs::read(&path).unwrap();
+    assert_eq!(Checkpoint::open(&note, &signer().verifier()), Ok(last.clone()));
+    let report = verify_dir(place.path(), &[kept, last]);
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!(report.checkpoints, 3);
+}
+
+#[test]
+fn settings_out_of_bounds_are_named() {
+    let place = Place::new("settings");
+    let changes: [fn(&mut Config); 4] = [
+        |config| config.lanes = 0,
+        |config| config.segment_bytes = SEGMENT_BYTES_MIN - 4_096,
+        |config| config.segment_bytes += 1,
+        |config| config.gather_us = 10_001,
+    ];
+    for change in changes {
+        let mut config = config(place.path(), 1);
+        change(&mut config);
+        assert!(matches!(start(config), Err(StartFault::Config(..))));
+    }
+}
+
+/// Past the limit a batch stays with its owner, and nothing is lost.
+#[test]
+fn a_full_lane_gives_the_batch_back() {
+    let place = Place::new("full-lane");
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    let (mut batch, mut refused, mut call) = (Batch::default(), 0, 0);
+    while refused < 100 {
+        push(&mut batch, 0, call);
+        call += 1;
+        if !lanes[0].submit(&mut batch) {
+            assert!(!batch.is_empty());
+            refused += 1;
+            settle(&lanes[0]);
+            assert!(lanes[0].submit(&mut batch));
+        }
+    }
+    settle(&lanes[0]);
+    writer.stop().unwrap();
+    assert_eq!(shipped(place.path()).len() as u64, call);
+}
