@@ -92,7 +92,7 @@ fn validate(validator: &Validator, policy: &Policy) -> Verdict {
     let Ok(alone) = policy.place.text.parse::<PolicySet>() else { return verdict };
     let result = validator.validate(&alone, ValidationMode::Strict);
     for error in result.validation_errors() {
-        let found = (load::label(error), plain(&error.to_string()), load::help(error));
+        let found = (load::label(error), plain(&error.to_string()), advice(error));
         if !verdict.complaints.contains(&found) {
             verdict.complaints.push(found);
         }
@@ -102,12 +102,16 @@ fn validate(validator: &Validator, policy: &Policy) -> Verdict {
             ValidationWarning::ImpossiblePolicy(_)
             | ValidationWarning::InvalidActionApplication(_) => verdict.impossible = true,
             other => {
-                let found = (load::label(other), plain(&other.to_string()), load::help(other));
+                let found = (load::label(other), plain(&other.to_string()), advice(other));
                 verdict.complaints.push(found);
             }
         }
     }
     verdict
+}
+
+fn advice(complaint: &dyn miette::Diagnostic) -> Option<String> {
+    load::help(complaint).map(|help| plain(&help))
 }
 
 /// Without Cedar's name for a policy that was parsed alone.
@@ -155,7 +159,7 @@ fn advise(policy: &Policy, tool: &ToolView, message: &str, byte: usize) -> Optio
         return Some(missing(tool, path));
     }
     if message.starts_with("the types") || message.starts_with("unexpected type") {
-        return typed(policy, tool, byte);
+        return typed(policy, tool, message, byte);
     }
     if message.contains("extension constructors may not be called with non-literal") {
         let help = "give the argument its `format` (`date-time`, `duration`, `ipv4`, `ipv6`) in the \
@@ -189,7 +193,7 @@ fn missing(tool: &ToolView, path: &[String]) -> String {
 }
 
 /// An argument near the complaint whose type calls for a method or a constructor.
-fn typed(policy: &Policy, tool: &ToolView, byte: usize) -> Option<String> {
+fn typed(policy: &Policy, tool: &ToolView, message: &str, byte: usize) -> Option<String> {
     let text = &policy.place.text;
     let start = text.get(..byte)?.rfind(['{', ';', '&', '|']).map_or(0, |at| at + 1);
     let around = text.get(start..)?;
@@ -198,7 +202,11 @@ fn typed(policy: &Policy, tool: &ToolView, byte: usize) -> Option<String> {
         around.get(at..)?.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     let kind = argument_type(tool, std::slice::from_ref(&name))?;
     let written = format!("context.arguments.{name}");
-    Some(match cedar_type(kind) {
+    let ty = cedar_type(kind);
+    if !message.contains(ty) {
+        return None;
+    }
+    Some(match ty {
         "decimal" => format!(
             "`{name}` is a decimal: write `{written}.greaterThan(decimal(\"500.0\"))`, \
              or `lessThan`, `lessThanOrEqual`, `greaterThanOrEqual`"

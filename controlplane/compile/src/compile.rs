@@ -18,7 +18,7 @@ use crate::load::{self, Policy, whole};
 use crate::names::Names;
 use crate::schema::Object;
 use crate::specialise::{Refused, Specialiser, ToolView};
-use crate::table::{self, Stuck, ToolRules, World};
+use crate::table::{self, Looked, Stuck, ToolRules, World};
 
 /// What compiling yields: the table, and what explaining and comparing need.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(crate) struct Sidecar {
     pub(crate) tools: Vec<ToolView>,
     /// For each tool, the policies that reach it and their conditions.
     pub(crate) rules: Vec<ToolRules>,
+    /// For each tool, the arguments that policies look at.
+    pub(crate) looked: Vec<Looked>,
     pub(crate) servers: Vec<(String, std::ops::Range<usize>)>,
     pub(crate) directory: Directory,
 }
@@ -46,6 +48,7 @@ impl Sidecar {
             policies: &self.policies,
             tools: &self.tools,
             rules: &self.rules,
+            looked: &self.looked,
             servers: &self.servers,
             directory: &self.directory,
         }
@@ -88,11 +91,11 @@ impl Compiler {
         let reached = self.check(&policies, &tools, &mut complaints);
         complaints.stop()?;
 
-        let rules = self.specialise(&policies, &tools, &reached, &mut complaints);
+        let (rules, looked) = self.specialise(&policies, &tools, &reached, &mut complaints);
         complaints.stop()?;
 
         let directory = input.directory.clone();
-        let sidecar = Sidecar { policies, tools, rules, servers, directory };
+        let sidecar = Sidecar { policies, tools, rules, looked, servers, directory };
         #[cfg_attr(not(test), expect(unused_mut, reason = "only tests plant errors"))]
         let mut assembler = Assembler::default();
         #[cfg(test)]
@@ -141,22 +144,27 @@ impl Compiler {
         tools: &[ToolView],
         reached: &[Vec<usize>],
         complaints: &mut Complaints,
-    ) -> Vec<ToolRules> {
+    ) -> (Vec<ToolRules>, Vec<Looked>) {
         let mut rules = vec![ToolRules::new(); tools.len()];
+        let mut looked = vec![Looked::new(); tools.len()];
         for ((number, policy), mine) in (0..).zip(policies).zip(reached) {
             let (mut found, mut missing) = (BTreeSet::new(), BTreeMap::new());
             let (mut ever, mut fallible) = (false, false);
             for at in mine {
-                let (Some(tool), Some(list)) = (tools.get(*at), rules.get_mut(*at)) else {
+                let (Some(tool), Some(list), Some(looked)) =
+                    (tools.get(*at), rules.get_mut(*at), looked.get_mut(*at))
+                else {
                     continue;
                 };
                 let mut specialiser = Specialiser {
                     tool,
                     literals: &mut self.literals,
-                    found: &mut found,
+                    found: looked,
                     missing: &mut missing,
                 };
-                match specialiser.condition(policy) {
+                let condition = specialiser.condition(policy);
+                found.extend(looked.iter().cloned());
+                match condition {
                     Ok(condition) if condition == NO => {}
                     Ok(condition) => {
                         ever = true;
@@ -178,7 +186,7 @@ impl Compiler {
                 complaints.all.push(overflows(policy));
             }
         }
-        rules
+        (rules, looked)
     }
 }
 

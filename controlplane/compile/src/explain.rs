@@ -305,8 +305,10 @@ fn alone(sidecar: &Sidecar, at: usize, caller: &Caller) -> Result<Vec<u8>, Stuck
         members: sidecar.directory.members.iter().filter(is_caller).cloned().collect(),
         ..Directory::default()
     };
+    let looked = vec![sidecar.looked.get(at).cloned().unwrap_or_default(); tools.len()];
     let world = World {
         policies: &policies,
+        looked: &looked,
         tools: &tools,
         rules: &conditions,
         servers: &[("alone".to_owned(), 0..tools.len())],

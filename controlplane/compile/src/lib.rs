@@ -23,6 +23,8 @@ mod literal;
 mod load;
 mod names;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod planted;
 mod render;
 mod schema;

@@ -28,6 +28,10 @@ pub(crate) const CLASSES_MAX: usize = 1_024;
 /// A policy's condition for one tool, by the policy's number.
 pub(crate) type ToolRules = Vec<(u32, Arc<Ir>)>;
 
+/// Arguments that policies look at, by path. More than conditions still contain: `has` of a required
+/// argument is folded to true only because the guard makes sure of it.
+pub(crate) type Looked = BTreeSet<Vec<String>>;
+
 /// Everything that a table is made of.
 pub(crate) struct World<'w> {
     pub(crate) policies: &'w [Policy],
@@ -35,6 +39,8 @@ pub(crate) struct World<'w> {
     pub(crate) tools: &'w [ToolView],
     /// For each tool, the policies that reach it.
     pub(crate) rules: &'w [ToolRules],
+    /// For each tool, what its guard checks.
+    pub(crate) looked: &'w [Looked],
     /// Names, ascending, and where their tools lie.
     pub(crate) servers: &'w [(String, std::ops::Range<usize>)],
     pub(crate) directory: &'w Directory,
@@ -301,9 +307,9 @@ impl<'w> Making<'w> {
         rules.iter().for_each(|(_, condition)| condition.arguments(&mut paths));
         let object = world.tools.get(at).map(|tool| &tool.arguments);
         let registers = registers(&paths)?;
-        let guard = match object {
-            Some(object) if !paths.is_empty() => {
-                self.assembler.guard(object, &mut Vec::new(), &paths, &registers)?
+        let guard = match (object, world.looked.get(at)) {
+            (Some(object), Some(looked)) if !looked.is_empty() => {
+                self.assembler.guard(object, &mut Vec::new(), looked, &registers)?
             }
             _ => NONE,
         };

@@ -6,7 +6,7 @@
 
 use crate::layout::{FactKind, NONE, Server};
 use crate::program::CALLER_VALUES;
-use crate::table::Table;
+use crate::table::{ServerIndex, Table};
 use crate::value::Value;
 
 /// What kind of entity the principal is.
@@ -56,6 +56,13 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// Whether this caller's facts have no row at a server, so that membership is tested there on
+    /// every call: the same answers, only slower. Worth counting.
+    #[must_use]
+    pub fn is_fallback(&self, server: ServerIndex) -> bool {
+        self.rows.get(usize::from(server.0)).is_none_or(|row| *row == NONE)
+    }
+
     #[inline]
     pub(crate) fn has(&self, fact: u32) -> bool {
         let word = self.facts.get(fact as usize / 64).copied().unwrap_or_default();
