@@ -185,3 +185,6 @@ impl Display for KeyFault {
 }
 
 impl std::error::Error for KeyFault {}
+
+#[cfg(test)]
+mod tests;
