@@ -86,8 +86,10 @@ CREATE TABLE appliances (
     id TEXT PRIMARY KEY NOT NULL,
     name TEXT NOT NULL,
     enrolled_at_ms BIGINT NOT NULL,
-    public_key BLOB NOT NULL,
-    certificate_expires_at_ms BIGINT NOT NULL,
+    -- The certificate in use, and the one before it: a renewal may be cut off half-way.
+    certificate_sha256 TEXT,
+    previous_sha256 TEXT,
+    certificate_expires_at_ms BIGINT,
     revoked_at_ms BIGINT,
     seen_at_ms BIGINT,
     -- The log index from which records are wanted.

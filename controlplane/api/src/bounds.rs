@@ -48,6 +48,8 @@ pub const LIST_MAX: usize = 256;
 pub const JWKS_BYTES_MAX: usize = 128 * 1024;
 /// Identity providers: the bundle's own bound.
 pub const PROVIDERS_MAX: usize = 64;
+/// Audiences of one provider: the verifier's own bound.
+pub const AUDIENCES_MAX: usize = 16;
 /// Quotas: the bundle's own bound.
 pub const QUOTAS_MAX: usize = 256;
 

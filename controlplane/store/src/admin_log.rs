@@ -38,6 +38,20 @@ impl Store {
         Ok(id)
     }
 
+    /// Notes what came of an entry.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish_admin(&self, id: u64, status: u16, outcome: &str) -> Result<(), Fault> {
+        sqlx::query("UPDATE admin_log SET status = $1, outcome = $2 WHERE id = $3")
+            .bind(i64::from(status))
+            .bind(outcome)
+            .bind(signed(id))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Newest first. `after` is the id before which to go on; zero begins at the newest.
     ///
     /// # Errors

@@ -15,31 +15,20 @@ pub struct PendingEnrolment {
     pub expires_at: Time,
 }
 
-/// What an enrolment makes.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NewAppliance {
-    pub id: String,
-    /// SubjectPublicKeyInfo, DER.
-    pub public_key: Vec<u8>,
-    pub enrolled_at: Time,
-    pub certificate_expires_at: Time,
-}
-
 /// A box as stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApplianceRow {
     pub id: String,
     pub name: String,
     pub enrolled_at: Time,
-    pub public_key: Vec<u8>,
-    pub certificate_expires_at: Time,
+    pub certificate_expires_at: Option<Time>,
     pub revoked_at: Option<Time>,
     pub seen_at: Option<Time>,
     /// The log index from which records are wanted.
     pub records_next: u64,
 }
 
-type Row = (String, String, i64, Vec<u8>, i64, Option<i64>, Option<i64>, i64);
+type Row = (String, String, i64, Option<i64>, Option<i64>, Option<i64>, i64);
 
 impl Store {
     /// # Errors
@@ -71,11 +60,12 @@ impl Store {
     }
 
     /// Uses up a token and adds its appliance, in one transaction: a token works once. The same name
-    /// again replaces the box of that name, whose certificate is no longer taken.
+    /// again makes a new box, named with a number behind, and the box before is no longer taken: its
+    /// log and its keys are not the new one's.
     ///
     /// # Errors
     /// `Missing` when the token is unknown, used or expired; otherwise when the database fails.
-    pub async fn enrol(&self, sha256: &str, new: &NewAppliance) -> Result<ApplianceRow, Fault> {
+    pub async fn enrol(&self, sha256: &str, now: Time) -> Result<ApplianceRow, Fault> {
         let mut tx = self.begin().await?;
         let row: Option<(String, i64)> = sqlx::query_as(
             "DELETE FROM enrolments WHERE sha256 = $1 RETURNING name, expires_at_ms",
@@ -85,59 +75,47 @@ impl Store {
         .await?;
         let unknown = || Fault::Missing { what: "enrolment", name: "this token".to_owned() };
         let (name, expires_at_ms) = row.ok_or_else(unknown)?;
-        if number(expires_at_ms) <= new.enrolled_at.0 {
+        if number(expires_at_ms) <= now.0 {
             tx.commit().await?;
             return Err(unknown());
         }
-        let (count,): (i64,) =
-            sqlx::query_as("SELECT COUNT(*) FROM appliances").fetch_one(&mut *tx).await?;
+        let (count, of_name): (i64, i64) = sqlx::query_as(
+            "SELECT COUNT(*), COALESCE(SUM(CASE WHEN name = $1 THEN 1 ELSE 0 END), 0) \
+             FROM appliances",
+        )
+        .bind(&name)
+        .fetch_one(&mut *tx)
+        .await?;
         if number(count) >= APPLIANCES_MAX as u64 {
-            let help = "remove those that are gone: `portcullis appliances`";
+            let help = "there is no room for one more";
             return Err(Fault::Full { what: "appliances", max: APPLIANCES_MAX, help });
         }
         sqlx::query(
             "UPDATE appliances SET revoked_at_ms = $1 WHERE name = $2 AND revoked_at_ms IS NULL",
         )
-        .bind(signed(new.enrolled_at.0))
+        .bind(signed(now.0))
         .bind(&name)
         .execute(&mut *tx)
         .await?;
+        let id = if of_name == 0 { name.clone() } else { format!("{name}-{}", of_name + 1) };
         sqlx::query(
-            "INSERT INTO appliances (id, name, enrolled_at_ms, public_key, \
-             certificate_expires_at_ms, records_next) VALUES ($1, $2, $3, $4, $5, 0)",
+            "INSERT INTO appliances (id, name, enrolled_at_ms, records_next) VALUES ($1, $2, $3, 0)",
         )
-        .bind(&new.id)
+        .bind(&id)
         .bind(&name)
-        .bind(signed(new.enrolled_at.0))
-        .bind(&new.public_key)
-        .bind(signed(new.certificate_expires_at.0))
+        .bind(signed(now.0))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        let found = self.appliance(&new.id).await?;
-        found.ok_or_else(|| Fault::Missing { what: "appliance", name: new.id.clone() })
-    }
-
-    /// The name that an unused, unexpired token stands for.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn enrolment_name(&self, sha256: &str, now: Time) -> Result<Option<String>, Fault> {
-        let row: Option<(String,)> =
-            sqlx::query_as("SELECT name FROM enrolments WHERE sha256 = $1 AND expires_at_ms > $2")
-                .bind(sha256)
-                .bind(signed(now.0))
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(row.map(|(name,)| name))
+        let found = self.appliance(&id).await?;
+        found.ok_or(Fault::Missing { what: "appliance", name: id })
     }
 
     /// # Errors
     /// When the database fails.
     pub async fn appliances(&self) -> Result<Vec<ApplianceRow>, Fault> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, name, enrolled_at_ms, public_key, certificate_expires_at_ms, \
-             revoked_at_ms, seen_at_ms, records_next FROM appliances ORDER BY id",
+            "SELECT id, name, enrolled_at_ms, certificate_expires_at_ms, revoked_at_ms, seen_at_ms, records_next FROM appliances ORDER BY id",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -148,8 +126,7 @@ impl Store {
     /// When the database fails.
     pub async fn appliance(&self, id: &str) -> Result<Option<ApplianceRow>, Fault> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT id, name, enrolled_at_ms, public_key, certificate_expires_at_ms, \
-             revoked_at_ms, seen_at_ms, records_next FROM appliances WHERE id = $1",
+            "SELECT id, name, enrolled_at_ms, certificate_expires_at_ms, revoked_at_ms, seen_at_ms, records_next FROM appliances WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(&self.pool)
@@ -188,38 +165,55 @@ impl Store {
         Ok(())
     }
 
-    /// Notes a renewed certificate.
+    /// Notes a certificate that was issued; the one before is taken until the next.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn appliance_renewed(
+    pub async fn appliance_certified(
         &self,
         id: &str,
-        public_key: &[u8],
+        sha256: &str,
         expires_at: Time,
     ) -> Result<(), Fault> {
         sqlx::query(
-            "UPDATE appliances SET public_key = $1, certificate_expires_at_ms = $2 WHERE id = $3",
+            "UPDATE appliances SET previous_sha256 = certificate_sha256, certificate_sha256 = $1, \
+             certificate_expires_at_ms = $2 WHERE id = $3",
         )
-        .bind(public_key)
+        .bind(sha256)
         .bind(signed(expires_at.0))
         .bind(id)
         .execute(&self.pool)
         .await?;
         Ok(())
     }
+
+    /// Whether a box with this certificate may connect.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_admitted(&self, id: &str, sha256: &str) -> Result<bool, Fault> {
+        let (count,): (i64,) = sqlx::query_as(
+            "SELECT COUNT(*) FROM appliances WHERE id = $1 AND revoked_at_ms IS NULL \
+             AND (certificate_sha256 = $2 OR previous_sha256 = $2)",
+        )
+        .bind(id)
+        .bind(sha256)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(count > 0)
+    }
 }
 
 fn read(row: Row) -> ApplianceRow {
-    let (id, name, enrolled, public_key, certificate, revoked, seen, records_next) = row;
+    let (id, name, enrolled, certificate, revoked, seen, records_next) = row;
+    let time = |at: i64| Time(number(at));
     ApplianceRow {
         id,
         name,
-        enrolled_at: Time(number(enrolled)),
-        public_key,
-        certificate_expires_at: Time(number(certificate)),
-        revoked_at: revoked.map(|at| Time(number(at))),
-        seen_at: seen.map(|at| Time(number(at))),
+        enrolled_at: time(enrolled),
+        certificate_expires_at: certificate.map(time),
+        revoked_at: revoked.map(time),
+        seen_at: seen.map(time),
         records_next: number(records_next),
     }
 }

@@ -26,7 +26,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 
-pub use appliances::{ApplianceRow, NewAppliance, PendingEnrolment};
+pub use appliances::{ApplianceRow, PendingEnrolment};
 pub use calls::{CallFilter, NewCall};
 pub use fault::Fault;
 pub use findings::Finding;

@@ -4,8 +4,8 @@ use controlplane_api::objects::Policy;
 use controlplane_api::wire::{AdminEntry, Call, Change, RoleOfToken, Target, Token};
 use controlplane_api::{Kind, ObjectSet, Time};
 use controlplane_store::{
-    CallFilter, Fault, NewAppliance, NewKill, NewRevision, PendingEnrolment, SCHEMA, SealSource,
-    Slice, Store, Stored, TokenRow,
+    CallFilter, Fault, NewKill, NewRevision, PendingEnrolment, SCHEMA, SealSource, Slice, Store,
+    Stored, TokenRow,
 };
 use zeroize::Zeroizing;
 
@@ -189,23 +189,22 @@ async fn an_enrolment_token_works_once_and_only_in_its_time() {
         created_by: "ann".into(),
         expires_at: Time(10_000),
     };
-    let new = |id: &str, at| NewAppliance {
-        id: id.into(),
-        public_key: vec![1],
-        enrolled_at: Time(at),
-        certificate_expires_at: Time(99_000),
-    };
-    store.add_enrolment(&pending("a"), Time(1)).await.unwrap();
-    store.add_enrolment(&pending("b"), Time(1)).await.unwrap();
-    store.add_enrolment(&pending("c"), Time(1)).await.unwrap();
-    assert_eq!(store.enrolment_name("a", Time(2)).await.unwrap().as_deref(), Some("edge-1"));
-    let first = store.enrol("a", &new("edge-1-1", 2)).await.unwrap();
-    assert_eq!((first.name.as_str(), first.revoked_at), ("edge-1", None));
-    assert!(matches!(store.enrol("a", &new("x", 3)).await, Err(Fault::Missing { .. })));
-    assert!(matches!(store.enrol("c", &new("y", 10_000)).await, Err(Fault::Missing { .. })));
-    store.enrol("b", &new("edge-1-2", 4)).await.unwrap();
-    let replaced = store.appliance("edge-1-1").await.unwrap().unwrap();
-    assert_eq!(replaced.revoked_at, Some(Time(4)), "the same name replaces the box");
+    for secret in ["a", "b", "c"] {
+        store.add_enrolment(&pending(secret), Time(1)).await.unwrap();
+    }
+    let first = store.enrol("a", Time(2)).await.unwrap();
+    assert_eq!((first.id.as_str(), first.revoked_at), ("edge-1", None));
+    store.appliance_certified("edge-1", "01", Time(9)).await.unwrap();
+    store.appliance_certified("edge-1", "02", Time(9)).await.unwrap();
+    store.appliance_certified("edge-1", "03", Time(9)).await.unwrap();
+    assert!(!store.is_admitted("edge-1", "01").await.unwrap());
+    assert!(store.is_admitted("edge-1", "02").await.unwrap());
+    assert!(store.is_admitted("edge-1", "03").await.unwrap());
+    assert!(matches!(store.enrol("a", Time(3)).await, Err(Fault::Missing { .. })));
+    assert!(matches!(store.enrol("c", Time(10_000)).await, Err(Fault::Missing { .. })));
+    let second = store.enrol("b", Time(4)).await.unwrap();
+    assert_eq!(second.id, "edge-1-2");
+    assert!(!store.is_admitted("edge-1", "03").await.unwrap(), "the same name replaces the box");
 }
 
 #[tokio::test]

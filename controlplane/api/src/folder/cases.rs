@@ -29,6 +29,9 @@ pub struct Case {
     pub caller: Caller,
     pub call: CaseCall,
     pub expect: Decision,
+    /// The policy (its `@id`) that must be the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// The time that the policy sees; the time of the test's run unless told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Time>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{check_list, check_url, one_or_many};
-use crate::bounds::{JWKS_BYTES_MAX, LIST_MAX};
+use crate::bounds::{AUDIENCES_MAX, JWKS_BYTES_MAX};
 use crate::names::{check_principal, check_tenant};
 use crate::{Problem, Time};
 
@@ -75,7 +75,7 @@ impl Identity {
     /// Names the field that is not usable.
     pub fn check(&self) -> Result<(), Problem> {
         check_url("issuer", &self.issuer)?;
-        check_list("audience", &self.audience, LIST_MAX)?;
+        check_list("audience", &self.audience, AUDIENCES_MAX)?;
         if self.audience.is_empty() || self.audience.iter().any(String::is_empty) {
             return Err(Problem::invalid("`audience` is empty").field("audience").help(
                 "write the gateway's address, for example `https://gateway.example.com/mcp`",

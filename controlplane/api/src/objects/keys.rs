@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::check_list;
 use crate::bounds::ROLES_MAX;
 use crate::names::{check_principal, check_tenant, check_text};
+use crate::wire::CallerKind;
 use crate::{Problem, Time};
 
 /// An API key as stored: everything but the secret part.
@@ -19,6 +20,8 @@ pub struct ApiKey {
     /// Which agent holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// A service's name stands in `user`.
+    pub kind: CallerKind,
     #[serde(default)]
     pub roles: Vec<String>,
     #[serde(default)]
@@ -39,6 +42,17 @@ impl ApiKey {
             if let Some(name) = name {
                 check_principal(what, name).map_err(|problem| problem.field(what))?;
             }
+        }
+        let (field, name) = match self.kind {
+            CallerKind::Agent => ("agent", &self.agent),
+            CallerKind::User | CallerKind::Service => ("user", &self.user),
+        };
+        if name.is_none() {
+            return Err(Problem::invalid(format!(
+                "nothing says who holds the key: `{field}` is missing"
+            ))
+            .field(field)
+            .help("name the agent, the user, or with `kind = service` the service as `user`"));
         }
         check_list("roles", &self.roles, ROLES_MAX)?;
         check_list("groups", &self.groups, ROLES_MAX)?;

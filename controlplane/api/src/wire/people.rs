@@ -17,7 +17,8 @@ pub struct Caller {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// As the parts say unless told: a user with or without agent, an agent alone, else a service.
+    /// As the parts say unless told: an agent where only an agent is named, else a user. A service's
+    /// name stands in `user`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<CallerKind>,
     #[serde(default)]
@@ -32,6 +33,14 @@ pub enum CallerKind {
     User,
     Agent,
     Service,
+}
+
+impl CallerKind {
+    /// What the parts say: an agent where only an agent is named, else a user.
+    #[must_use]
+    pub const fn of(has_user: bool, has_agent: bool) -> Self {
+        if has_agent && !has_user { Self::Agent } else { Self::User }
+    }
 }
 
 impl Caller {
@@ -60,11 +69,7 @@ impl Caller {
     /// The kind as told or as the parts say.
     #[must_use]
     pub fn kind(&self) -> CallerKind {
-        self.kind.unwrap_or(match (&self.user, &self.agent) {
-            (Some(_), _) => CallerKind::User,
-            (None, Some(_)) => CallerKind::Agent,
-            (None, None) => CallerKind::Service,
-        })
+        self.kind.unwrap_or_else(|| CallerKind::of(self.user.is_some(), self.agent.is_some()))
     }
 }
 
@@ -77,6 +82,9 @@ pub struct KeyRequest {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// As the parts say unless told; a service's name stands in `user`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CallerKind>,
     #[serde(default)]
     pub roles: Vec<String>,
     #[serde(default)]
@@ -97,6 +105,7 @@ pub struct Key {
     pub user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    pub kind: CallerKind,
     pub roles: Vec<String>,
     pub groups: Vec<String>,
     pub description: String,

@@ -46,6 +46,9 @@ pub struct Discovered {
     /// What differs from the pins and waits for approval.
     #[serde(default)]
     pub drift: Vec<Drift>,
+    /// Tools that cannot be offered, each with the reason.
+    #[serde(default)]
+    pub skipped: Vec<String>,
     /// Why it failed, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
