@@ -52,7 +52,7 @@ impl Checkpoint {
         Self::parse(note::split(note)?.0)
     }
 
-    fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(self.root))
     }
 

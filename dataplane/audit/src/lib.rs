@@ -16,6 +16,7 @@ mod codec;
 mod control;
 mod digest;
 mod fault;
+pub mod fuzz;
 mod group;
 pub mod log;
 mod note;
