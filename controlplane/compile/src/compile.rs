@@ -20,6 +20,10 @@ use crate::schema::Object;
 use crate::specialise::{Refused, Specialiser, ToolView};
 use crate::table::{self, Looked, Stuck, ToolRules, World};
 
+/// Stack for a compilation. Cedar takes up to 30 KiB a level unoptimised, and `load` lets through a
+/// thousand levels. Only what is used is backed by memory.
+const STACK_BYTES: usize = 128 << 20;
+
 /// What compiling yields: the table, and what explaining and comparing need.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -78,6 +82,10 @@ impl Compiler {
     /// # Errors
     /// At least one complaint of severity error; nothing of the input takes effect.
     pub fn compile(&mut self, input: &Input) -> Result<Compiled, Vec<Diagnostic>> {
+        stacker::grow(STACK_BYTES, || self.compile_here(input))
+    }
+
+    fn compile_here(&mut self, input: &Input) -> Result<Compiled, Vec<Diagnostic>> {
         let (tools, servers) = catalog(input)?;
         let policies = load::load(&input.policies)?;
         let mut complaints = Complaints::default();

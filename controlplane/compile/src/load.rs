@@ -17,8 +17,12 @@ pub(crate) const POLICIES_MAX: usize = 20_000;
 /// Bytes of one policy file.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// How deep conditions may nest: specialising recurses, on stacks that may be 2 MiB.
+/// How deep conditions may nest: explaining and comparing recurse, on stacks that may be 2 MiB.
 pub(crate) const DEPTH_MAX: usize = 300;
+
+/// Operators and brackets of one policy. Each level of nesting takes one, so this bounds what Cedar's
+/// own recursion meets, before it parses.
+pub(crate) const OPERATORS_MAX: usize = 1_000;
 
 /// Annotations that ask for something to be done.
 pub(crate) const OBLIGATIONS: [&str; 4] = ["approval", "audit", "dry_run", "quota"];
@@ -90,6 +94,40 @@ pub(crate) fn load(files: &[PolicyFile]) -> Result<Vec<Policy>, Vec<Diagnostic>>
     if complaints.is_empty() { Ok(policies) } else { Err(complaints) }
 }
 
+const NESTED_HELP: &str = "write a set, `[…].contains(x)`, or several policies";
+
+/// Where a policy has one operator or bracket too many, outside of texts and comments.
+fn too_nested(text: &str) -> Option<usize> {
+    let (mut count, mut before) = (0, ' ');
+    let (mut in_text, mut in_comment) = (false, false);
+    for (byte, c) in text.char_indices() {
+        let escaped = before == '\\';
+        before = if escaped && c == '\\' { ' ' } else { c };
+        match c {
+            '\n' => in_comment = false,
+            _ if in_comment => {}
+            '"' if !(in_text && escaped) => in_text = !in_text,
+            _ if in_text => {}
+            '/' if text.get(byte..).is_some_and(|rest| rest.starts_with("//")) => in_comment = true,
+            ';' => count = 0,
+            '|' | '&' | '!' | '+' | '-' | '*' | '.' | '<' | '>' | '=' | '(' | '[' | '{' => {
+                count += 1
+            }
+            // `a has b` and its like take a word.
+            ' ' => count += usize::from(text.get(..byte).is_some_and(ends_with_word)),
+            _ => {}
+        }
+        if count > OPERATORS_MAX {
+            return Some(byte);
+        }
+    }
+    None
+}
+
+fn ends_with_word(text: &str) -> bool {
+    ["if", "then", "else", "has", "like", "is", "in"].iter().any(|word| text.ends_with(word))
+}
+
 /// A complaint about everything at once.
 pub(crate) fn whole(message: String) -> Diagnostic {
     Diagnostic {
@@ -111,6 +149,10 @@ fn load_file(file: &PolicyFile) -> Result<Vec<Policy>, Vec<Diagnostic>> {
     };
     if file.text.len() > FILE_BYTES_MAX {
         return Err(vec![at(0, "a policy file has at most 1 MiB".into(), None)]);
+    }
+    if let Some(byte) = too_nested(&file.text) {
+        let message = format!("a policy has at most {OPERATORS_MAX} operators and brackets");
+        return Err(vec![at(byte, message, Some(NESTED_HELP.to_owned()))]);
     }
     let set: PolicySet = file.text.parse().map_err(|errors: cedar_policy::ParseErrors| {
         errors.iter().map(|e| at(label(e), e.to_string(), help(e))).collect::<Vec<_>>()
@@ -142,9 +184,13 @@ pub(crate) fn label(error: &dyn miette::Diagnostic) -> usize {
     error.labels().and_then(|mut labels| labels.next()).map_or(0, |label| label.offset())
 }
 
-/// What Cedar advises.
+/// What Cedar advises, or else what its label says it expected.
 pub(crate) fn help(error: &dyn miette::Diagnostic) -> Option<String> {
-    error.help().map(|help| help.to_string())
+    let expected = || {
+        let label = error.labels()?.next()?;
+        label.label().map(str::to_owned)
+    };
+    error.help().map(|help| help.to_string()).or_else(expected)
 }
 
 /// Cedar numbers the policies of a file: `policy0`, `policy1`, …
@@ -240,8 +286,8 @@ fn check_depth(policy: &Policy) -> Result<(), Diagnostic> {
     while let Some((expression, depth)) = open.pop() {
         if depth > DEPTH_MAX {
             let message = format!("a condition nests more than {DEPTH_MAX} deep");
-            let help = "write a set, `[…].contains(x)`, or several policies".to_owned();
-            return Err(Diagnostic { help: Some(help), ..policy.complaint(None, message) });
+            let help = Some(NESTED_HELP.to_owned());
+            return Err(Diagnostic { help, ..policy.complaint(None, message) });
         }
         children(expression, &mut |child| open.push((child, depth + 1)));
     }

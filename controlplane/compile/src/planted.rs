@@ -15,8 +15,8 @@ pub(crate) enum Planted {
     HasAlways,
     /// A decimal's `<` compiled as `<=`.
     DecimalLess,
-    /// Errors of an absent record on the way ignored.
-    NeedNothing,
+    /// Unary minus left out.
+    NegateMoves,
     /// Both ways of an equality swapped.
     EqualSwapped,
     /// `+` compiled as `-`.
@@ -36,7 +36,7 @@ impl Planted {
         Self::MemberAlways,
         Self::HasAlways,
         Self::DecimalLess,
-        Self::NeedNothing,
+        Self::NegateMoves,
         Self::EqualSwapped,
         Self::AddAsSubtract,
         Self::ToDateMoves,
@@ -54,7 +54,7 @@ impl Planted {
                 Node { f: node.t, ..node }
             }
             (Self::DecimalLess, Op::DecimalLess) => op(Op::DecimalLessEqual),
-            (Self::NeedNothing, Op::Need) => op(Op::Has),
+            (Self::NegateMoves, Op::Negate) => op(Op::Move),
             (Self::EqualSwapped, Op::Equal) => Node { t: node.f, f: node.t, ..node },
             (Self::AddAsSubtract, Op::Add) => op(Op::Subtract),
             (Self::ToDateMoves, Op::ToDate) => op(Op::Move),
