@@ -18,11 +18,6 @@ pub(crate) struct Durable {
 }
 
 impl Durable {
-    /// Records of this core that are on stable storage.
-    pub(crate) fn records(&self) -> u64 {
-        self.records.get()
-    }
-
     /// Everything up to `records` is durable: wakes who waited for it.
     pub(crate) fn advance(&self, records: u64) {
         self.records.set(self.records.get().max(records));

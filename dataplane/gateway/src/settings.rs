@@ -8,7 +8,7 @@ use clap::Parser;
 /// The dataplane of Portcullis: terminates TLS, knows the caller, decides, forwards, records.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "portcullis-gateway", version)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Identity, bundle, kills and audit log live here.
     #[arg(long, env = "PORTCULLIS_DATA_DIR", default_value = "/var/lib/portcullis/gateway")]
     pub data_dir: PathBuf,

@@ -6,10 +6,13 @@
 
 use std::io::{self, Read, Write};
 
-use monoio::buf::{IoBuf, IoBufMut};
+use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use rustls::Connection;
+use socket2::SockRef;
+
+use crate::descriptor;
 
 /// A usual call and its TLS framing fit; more is read in further turns.
 const READ_BYTES: usize = 4_096;
@@ -26,7 +29,12 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(tcp: TcpStream, tls: Option<Connection>) -> Self {
-        Self { tcp, tls: tls.map(Box::new), wire_in: Vec::new(), wire_out: Vec::new() }
+        let mut tls = tls.map(Box::new);
+        if let Some(tls) = &mut tls {
+            // What is sent before the handshake is over waits here; the machine bounds how much.
+            tls.set_buffer_limit(None);
+        }
+        Self { tcp, tls, wire_in: Vec::new(), wire_out: Vec::new() }
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -80,7 +88,7 @@ impl Stream {
             tls.send_close_notify();
             let _ = self.flush().await;
         }
-        let _ = socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write);
+        let _ = SockRef::from(&descriptor::borrow(&self.tcp)).shutdown(std::net::Shutdown::Write);
     }
 
     /// Gives back memory that a large message needed.
@@ -91,19 +99,12 @@ impl Stream {
         }
     }
 
-    /// Waits until the peer sends or closes, without taking anything.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.tcp.readable(false).await
-    }
-
-    /// Whether the peer has closed, as far as can be told without reading.
-    pub(crate) fn peer_is_gone(&self) -> bool {
+    /// Whether the peer has closed or sent something that nobody asked for.
+    pub(crate) fn has_news(&self) -> bool {
         let mut probe = [std::mem::MaybeUninit::uninit()];
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        match socket2::SockRef::from(&self.tcp).recv_with_flags(&mut probe, flags) {
-            Ok(count) => count == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+        let seen = SockRef::from(&descriptor::borrow(&self.tcp)).recv_with_flags(&mut probe, flags);
+        !seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     fn decrypt(&mut self, plain: &mut Vec<u8>) -> io::Result<Taken> {

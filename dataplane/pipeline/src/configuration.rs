@@ -96,6 +96,7 @@ impl Configuration {
     pub fn new(bundle: Bundle) -> Result<Self, Unfit> {
         let Bundle { revision, table, catalog, self_tests, .. } = bundle;
         let table = Table::load(&table).map_err(|fault| Unfit::Table(fault.to_string()))?;
+        crate::admit::verifier(&catalog)?;
         let servers = upstreams(&catalog, &table)?;
         let tools = tools(&catalog, &table)?;
         let quotas = quotas(&catalog, &table)?;

@@ -13,7 +13,7 @@ use dataplane_policy::ServerIndex;
 use dataplane_telemetry::{Nanos, Now};
 
 use crate::admit::Admitted;
-use crate::core::Core;
+use crate::core::{Announcement, Core};
 use crate::exchange::{Exchange, Outcome, Progress};
 use crate::fault::{Fault, Refusal, ServerFault};
 use crate::incoming::Incoming;
@@ -83,6 +83,8 @@ pub struct Connection {
     exchange: Option<Exchange>,
     fate: Option<Fate>,
     deadline: Nanos,
+    /// Whether a part of a request has come. The inbox itself may be with the kernel.
+    has_part: bool,
 }
 
 impl Connection {
@@ -102,6 +104,7 @@ impl Connection {
             exchange: None,
             fate: None,
             deadline: now.plus(HEAD_NS_MAX),
+            has_part: false,
         }
     }
 
@@ -155,13 +158,37 @@ impl Connection {
     /// Whether nothing of a request has come yet: the moment to give memory back, or to drain.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head) && self.inbox.is_empty()
+        matches!(self.state, State::Head) && !self.has_part
     }
 
-    /// The call that a server has now, for whoever must end it.
+    /// Whether a server has a call of this connection.
     #[must_use]
-    pub fn exchange(&self) -> Option<&Exchange> {
-        self.exchange.as_ref()
+    pub const fn is_calling(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// Whether the client's going would end what runs: the modern era's cancellation.
+    #[must_use]
+    pub fn ends_with_client(&self) -> bool {
+        let modern = self.exchange.as_ref().is_some_and(Exchange::is_modern);
+        modern && matches!(self.state, State::Receive)
+    }
+
+    /// Whether its call is to be ended: by news of this kind, or by a kill that is in force.
+    #[must_use]
+    pub fn is_over(&self, core: &Core, news: Option<&Announcement>, now: Now) -> bool {
+        let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
+        self.exchange.as_ref().is_some_and(|exchange| exchange.is_over(core, inbox, news, now))
+    }
+
+    /// The client has cancelled its call: nothing more is sent for it.
+    pub fn on_cancelled(&mut self, core: &mut Core, now: Now) {
+        if let Some(exchange) = &mut self.exchange {
+            let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
+            exchange.record_end(core, inbox, Outcome::Cancelled, now);
+            self.end_upstream(Fate::Close);
+        }
+        self.state = State::Closed;
     }
 
     pub fn on_client_bytes(&mut self, core: &mut Core, now: Now) {
@@ -266,13 +293,14 @@ impl Connection {
             State::Forward { .. } | State::Receive => {
                 self.on_upstream_failed(core, ServerTrouble::TimedOut, now);
             }
-            State::Head if !self.inbox.is_empty() => self.refuse(core, Refusal::Slow.into(), now),
+            State::Head if self.has_part => self.refuse(core, Refusal::Slow.into(), now),
             State::Body { .. } => self.refuse(core, Refusal::Slow.into(), now),
             State::Head | State::Reply { .. } | State::Closed => self.state = State::Closed,
         }
     }
 
     fn advance(&mut self, core: &mut Core, now: Now) {
+        self.has_part = !self.inbox.is_empty();
         if matches!(self.state, State::Head) && !self.inbox.is_empty() {
             if let Err(fault) = self.read_head(core, now) {
                 self.refuse(core, fault, now);

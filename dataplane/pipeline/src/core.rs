@@ -300,9 +300,20 @@ impl Core {
         self.stages.leases.held()
     }
 
-    /// What this core thinks of each server, in the configuration's order.
-    pub fn health(&self, now: Nanos) -> impl Iterator<Item = HealthState> {
-        self.stages.health.iter().map(move |health| health.state(now))
+    /// Names of the servers that rest after failures.
+    #[must_use]
+    pub fn resting(&self, now: Nanos) -> Vec<String> {
+        let servers = self.configuration().map(|one| one.servers()).unwrap_or_default();
+        let resting = |health: &Health| matches!(health.state(now), HealthState::Resting { .. });
+        let found = servers.iter().zip(&self.stages.health).filter(|(_, health)| resting(health));
+        found.map(|(server, _)| server.name.to_string()).collect()
+    }
+
+    /// Client connections that this core may hold.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        let configured = self.configuration().map(|one| one.catalog.limits.connections_max);
+        configured.unwrap_or(dataplane_bundle::Limits::default().connections_max) as usize
     }
 
     pub(crate) fn log_fault(&self) -> Box<str> {

@@ -22,7 +22,7 @@ use dataplane_upstream::Content;
 
 use crate::admit::Admitted;
 use crate::configuration::Configuration;
-use crate::core::Core;
+use crate::core::{Announcement, Core};
 use crate::fault::{Fault, ServerFault};
 use crate::incoming::{Heard, Incoming};
 use crate::ledger::RecordNumber;
@@ -88,6 +88,7 @@ pub(crate) enum Progress {
 pub(crate) enum Outcome {
     Answered { upstream_status: u16, kind: AnswerKind, bytes: u64 },
     CallerGone,
+    Cancelled,
     Fault { end: End, status: u16, code: i32 },
 }
 
@@ -115,6 +116,24 @@ impl Exchange {
     /// The kill that ends this call, if one does.
     pub(crate) fn killed(&self, core: &Core, now: Now) -> Option<Box<Kill>> {
         core.stages.kill_of(&self.caller, self.server, self.tool, &self.configuration, now.wall)
+    }
+
+    /// Whether a kill or the client's own cancellation ends this call now.
+    #[must_use]
+    pub fn is_over(
+        &self,
+        core: &Core,
+        inbox: &[u8],
+        news: Option<&Announcement>,
+        now: Now,
+    ) -> bool {
+        match news {
+            Some(Announcement::Cancelled { session, id }) => {
+                self.session.as_ref() == Some(session) && self.request_id(inbox) == id.as_ref()
+            }
+            Some(Announcement::SessionEnded(session)) => self.session.as_ref() == Some(session),
+            None => self.killed(core, now).is_some(),
+        }
     }
 
     pub(crate) fn on_forwarded(&mut self, now: Nanos) {
@@ -323,6 +342,7 @@ impl Exchange {
                 (ending.status, ending.bytes_out) = (200, bytes);
             }
             Outcome::CallerGone => ending.end = End::CallerGone,
+            Outcome::Cancelled => ending.end = End::Cancelled,
             Outcome::Fault { end, status, code } => {
                 (ending.end, ending.status, ending.rpc_code) = (end, status, code);
             }

@@ -1,1 +1,0 @@
-//! portcullis-gateway: the dataplane process.

@@ -1,0 +1,311 @@
+//! portcullis-gateway: the dataplane process.
+//!
+//! One thread a core serves; beside them run the log's thread, the channel to the control plane,
+//! and the management listener. It starts from its last bundle on disk, with or without a control
+//! plane, and stops after the calls that run.
+
+mod addresses;
+mod admin;
+mod clock;
+mod conversation;
+mod descriptor;
+mod durable;
+mod hub;
+mod keys;
+mod listen;
+mod mailbox;
+mod memory;
+mod notify;
+mod records;
+mod registry;
+mod serve;
+mod settings;
+mod snapshot;
+mod stream;
+mod tls;
+mod upstreams;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use dataplane_audit::{BootId, DigestKey, NoteSigner};
+use dataplane_audit_writer::{Lane, Writer};
+use dataplane_auth::MissBudget;
+use dataplane_bundle::EnrolmentToken;
+use dataplane_pipeline::Resources;
+use dataplane_pipeline::session::Sealer;
+use dataplane_quota::{Buckets, SLOTS_DEFAULT};
+use dataplane_sync::{Dirs, EnrolFault, LoadFault, Stored};
+
+use crate::admin::Admin;
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::keys::{Keys, random};
+use crate::mailbox::{Mailbox, News};
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::tls::Certificate;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often the certificate's file is looked at, and signals at the latest.
+const TICK: Duration = Duration::from_millis(250);
+/// Buckets that remember where wrong credentials came from.
+const MISS_SLOTS: usize = 16_384;
+
+fn main() -> anyhow::Result<()> {
+    let settings = Settings::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    memory::forbid_dumps().context("core dumps cannot be forbidden")?;
+    let dirs = Dirs::new(&settings.data_dir);
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("cannot make {}", settings.data_dir.display()))?;
+    enrol(&settings, &dirs)?;
+    let stored = load(&dirs)?;
+    Gateway::start(&settings, dirs, stored)?.run(&settings)
+}
+
+fn enrol(settings: &Settings, dirs: &Dirs) -> anyhow::Result<()> {
+    let Some(token) = &settings.enrol else { return Ok(()) };
+    let token: EnrolmentToken = token.parse().context("--enrol is not an enrolment token")?;
+    let control = settings.control.as_deref().context("--enrol needs --control HOST:PORT")?;
+    match dataplane_sync::enrol(dirs, control, &token) {
+        Ok(appliance) => tracing::info!(%appliance, control, "enrolled"),
+        Err(EnrolFault::AlreadyEnrolled { appliance, .. }) => {
+            tracing::info!(%appliance, "already enrolled; the token was not used");
+        }
+        Err(fault) => return Err(fault).context("enrolment failed"),
+    }
+    Ok(())
+}
+
+/// What is on disk; a bundle or kill list that may not be used is left until the control plane sends
+/// a good one, and until then nothing is served.
+fn load(dirs: &Dirs) -> anyhow::Result<Stored> {
+    match dataplane_sync::load_from_disk(dirs) {
+        Ok(stored) => {
+            for warning in &stored.warnings {
+                tracing::warn!(warning);
+            }
+            Ok(stored)
+        }
+        Err(fault @ (LoadFault::NotEnrolled(_) | LoadFault::Identity(_))) => {
+            Err(fault).context("start it once with --control HOST:PORT --enrol TOKEN")
+        }
+        Err(fault) => {
+            tracing::error!(%fault, "starting without a bundle: every request is refused until one comes");
+            let identity = dataplane_sync::Identity::load(dirs).map_err(anyhow::Error::msg)?;
+            let identity = identity.context("this box is not enrolled")?;
+            Ok(Stored { identity, bundle: None, kills: None, warnings: Vec::new() })
+        }
+    }
+}
+
+/// The running process.
+struct Gateway {
+    cores: Vec<JoinHandle<std::io::Result<()>>>,
+    hub: Arc<Hub>,
+    link: Arc<dataplane_sync::Handle>,
+    certificate: Certificate,
+    log: Arc<Writer>,
+}
+
+impl Gateway {
+    fn start(settings: &Settings, dirs: Dirs, stored: Stored) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let processors = processors(settings)?;
+        let keys = Keys::open(&settings.data_dir)?;
+        let boot = BootId(random()?);
+        let (log, lanes) = open_log(settings, &stored, &keys, boot, processors.len())?;
+        let standing = stored.standing();
+        let hosts = stored.bundle.as_ref().map(|one| one.catalog.gateway.hosts.clone());
+        let operators = settings.tls_cert.clone().zip(settings.tls_key.clone());
+        let mut certificate =
+            Certificate::new(operators, &settings.data_dir, names(&hosts.unwrap_or_default()))?;
+        let tls = certificate.load()?;
+        let mailboxes = processors.iter().map(|_| Mailbox::new());
+        let mailboxes = Arc::new(mailboxes.collect::<std::io::Result<Vec<_>>>()?);
+        let snapshots: Vec<_> =
+            processors.iter().map(|_| Arc::new(Mutex::new(Snapshot::default()))).collect();
+        let hub = Arc::new(Hub::new(Arc::clone(&mailboxes), snapshots.clone(), Arc::clone(&log)));
+        if let Some(kills) = &stored.kills {
+            hub.kill(kills);
+        }
+        if let Some(bundle) = stored.bundle {
+            let revision = bundle.revision;
+            match hub.deploy(bundle) {
+                Ok(()) => tracing::info!(%revision, "the bundle on disk decides"),
+                Err(reason) => tracing::error!(%revision, reason, "the bundle on disk is refused"),
+            }
+        }
+        let made = Shared {
+            boot,
+            keys,
+            quotas: Arc::new(Buckets::new(SLOTS_DEFAULT, random()?)),
+            misses: Arc::new(
+                MissBudget::new(MISS_SLOTS, random()?).context("the budget of checks")?,
+            ),
+        };
+        let mut cores = Vec::new();
+        for (number, (processor, lane)) in processors.into_iter().zip(lanes).enumerate() {
+            let start = serve::Start {
+                number,
+                processor: Some(processor),
+                listener: listen::listener(settings.listen)?,
+                resources: made.resources(number)?,
+                lane,
+                clock,
+                certificate: Arc::clone(&tls),
+                mailboxes: Arc::clone(&mailboxes),
+                snapshot: Arc::clone(&snapshots[number]),
+            };
+            let thread = std::thread::Builder::new().name(format!("core-{number}"));
+            cores.push(thread.spawn(move || serve::run(start))?);
+        }
+        tracing::info!(listen = %settings.listen, cores = cores.len(), "serving MCP");
+        let link = start_link(dirs, standing, &hub, settings, &log, cores.len())?;
+        let is_connected = Arc::clone(&link);
+        let is_connected = Box::new(move || is_connected.link().connected);
+        let admin = Admin::bind(settings.admin_listen, Arc::clone(&hub), is_connected)?;
+        std::thread::Builder::new().name("admin".into()).spawn(move || admin.serve())?;
+        Ok(Self { cores, hub, link, certificate, log })
+    }
+
+    /// Until a signal says to stop, or a core ends by itself.
+    fn run(mut self, settings: &Settings) -> anyhow::Result<()> {
+        let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))?;
+        while !stop.load(Ordering::Relaxed) && !self.cores.iter().any(JoinHandle::is_finished) {
+            std::thread::sleep(TICK);
+            if reload.swap(false, Ordering::Relaxed) || self.certificate.has_changed() {
+                match self.certificate.load() {
+                    Ok(tls) => {
+                        self.hub.tell_all(&News::Certificate(tls));
+                        tracing::info!("the certificate was read again");
+                    }
+                    Err(error) => tracing::error!("the old certificate stays: {error:#}"),
+                }
+            }
+        }
+        self.stop(Duration::from_secs(settings.drain_s))
+    }
+
+    fn stop(self, patience: Duration) -> anyhow::Result<()> {
+        tracing::info!("stopping: running calls may finish");
+        self.hub.tell_all(&News::Drain);
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && !self.cores.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut fault = None;
+        for core in self.cores {
+            if core.is_finished() {
+                match core.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => fault = Some(anyhow::Error::from(error)),
+                    Err(_) => fault = Some(anyhow::anyhow!("a core panicked")),
+                }
+            } else {
+                tracing::warn!("calls still run after the time to drain; they are cut off");
+            }
+        }
+        drop(self.link);
+        tracing::info!(records = self.log.size(), "stopped");
+        fault.map_or(Ok(()), Err)
+    }
+}
+
+/// What all cores are made with.
+struct Shared {
+    boot: BootId,
+    keys: Keys,
+    quotas: Arc<Buckets>,
+    misses: Arc<MissBudget>,
+}
+
+impl Shared {
+    fn resources(&self, number: usize) -> anyhow::Result<Resources> {
+        let sealer = Sealer::new(&self.keys.session).context("the session key")?;
+        Ok(Resources {
+            lane: u16::try_from(number).context("too many cores")?,
+            boot: self.boot,
+            digest: DigestKey::new(1, &self.keys.digest),
+            quotas: Arc::clone(&self.quotas),
+            misses: Arc::clone(&self.misses),
+            sealer: Arc::new(sealer),
+            lease_memory: memory::locked(memory::LOCKED_BYTES)?,
+            seed: random()?,
+        })
+    }
+}
+
+fn open_log(
+    settings: &Settings,
+    stored: &Stored,
+    keys: &Keys,
+    boot: BootId,
+    lanes: usize,
+) -> anyhow::Result<(Arc<Writer>, Vec<Lane>)> {
+    let origin = format!("portcullis/{}", stored.identity.appliance);
+    let signer = NoteSigner::from_seed(&origin, &keys.log).context("the log's key")?;
+    let dir = settings.data_dir.join("audit");
+    let config = dataplane_audit_writer::Config::new(dir, signer, boot, lanes);
+    let (log, lanes) = dataplane_audit_writer::start(config).context("the audit log")?;
+    Ok((Arc::new(log), lanes))
+}
+
+fn start_link(
+    dirs: Dirs,
+    standing: dataplane_sync::Standing,
+    hub: &Arc<Hub>,
+    settings: &Settings,
+    log: &Arc<Writer>,
+    cores: usize,
+) -> anyhow::Result<Arc<dataplane_sync::Handle>> {
+    let mut config = dataplane_sync::Config::new(dirs, standing, u64::from_le_bytes(random()?));
+    config.cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    let records = records::LogRecords::new(settings.data_dir.join("audit"), Arc::clone(log));
+    let sink = Arc::clone(hub) as Arc<dyn dataplane_sync::Sink>;
+    let link = dataplane_sync::start(config, sink, Some(Box::new(records)));
+    Ok(Arc::new(link.context("the channel to the control plane")?))
+}
+
+/// The processors to serve on: those asked for, or all that this process may use.
+fn processors(settings: &Settings) -> anyhow::Result<Vec<usize>> {
+    if !settings.cores.is_empty() {
+        return Ok(settings.cores.clone());
+    }
+    let set = rustix::thread::sched_getaffinity(None)?;
+    let all: Vec<_> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|one| set.is_set(*one)).collect();
+    if all.is_empty() {
+        bail!("this process may use no processor");
+    }
+    Ok(all)
+}
+
+/// For a certificate of our own.
+fn names(hosts: &[String]) -> Vec<String> {
+    let without_port = |host: &String| {
+        let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }.to_owned()
+    };
+    let mut names: Vec<String> = hosts.iter().map(without_port).collect();
+    names.extend(["localhost".into(), "127.0.0.1".into()]);
+    names.sort();
+    names.dedup();
+    names
+}
