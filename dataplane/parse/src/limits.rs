@@ -22,9 +22,10 @@ pub const KEPT_NODES_MAX: usize = 32 * 1024;
 /// Limits of one parser.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Longest text, in bytes. While a text is read, at most about 40 times this is in use.
+    /// Longest text, in bytes.
     pub bytes_max: usize,
-    /// Most values, keys included.
+    /// Most values, keys included. While a text is read, at most three times its length and 100
+    /// bytes for each of these is in use.
     pub values_max: usize,
     /// Deepest nesting; more than [`DEPTH_MAX`] counts as [`DEPTH_MAX`].
     pub depth_max: usize,
@@ -33,9 +34,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What clients send.
+    /// What clients send. The MCP TypeScript SDK takes as many bytes (`MAXIMUM_MESSAGE_SIZE`).
     pub const REQUEST: Self =
-        Self { bytes_max: 1 << 20, values_max: 1 << 16, depth_max: DEPTH_MAX, nul_allowed: false };
+        Self { bytes_max: 4 << 20, values_max: 1 << 16, depth_max: DEPTH_MAX, nul_allowed: false };
 
     /// What servers answer: longer, and tool output may hold a NUL, which is relayed, not judged.
     pub const ANSWER: Self =

@@ -3,6 +3,7 @@
 //! A text is copied once, because strings are unescaped in place; the original stays what is
 //! forwarded. Buffers that an unusually long text made grow are given back.
 
+use memchr::memchr2;
 use simd_json::{Buffers, ErrorType, INPUT_PADDING, Tape};
 
 use crate::document::{Document, Extent};
@@ -86,6 +87,7 @@ impl Parser {
         if body.starts_with(b"\xEF\xBB\xBF") {
             return Err(ParseFault::ByteOrderMark);
         }
+        refuse_swarm(body, self.limits.values_max)?;
         self.scratch.clear();
         self.scratch.extend_from_slice(body);
         self.scratch.extend_from_slice(&[b' '; INPUT_PADDING]);
@@ -99,6 +101,44 @@ impl Parser {
             *self = Self::new(self.limits);
         }
     }
+}
+
+/// Refuses far too many values before memory is taken for them: a value costs the sender two bytes
+/// and us forty. Each value stands after a bracket, a comma or a colon, and at most two of these
+/// belong to one value, so what is refused here is beyond the limit by any count.
+fn refuse_swarm(body: &[u8], values_max: usize) -> Result<(), ParseFault> {
+    let marks_max = values_max.saturating_mul(2);
+    if body.len() <= marks_max {
+        return Ok(());
+    }
+    let (mut rest, mut marks) = (body, 0usize);
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'[' | b'{' | b',' | b':' => {
+                marks += 1;
+                if marks > marks_max {
+                    return Err(ParseFault::TooManyValues { values_max });
+                }
+            }
+            b'"' => rest = after_string(after),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What follows the string that `inside` begins in.
+fn after_string(inside: &[u8]) -> &[u8] {
+    let mut rest = inside;
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        let quote = rest.get(at) == Some(&b'"');
+        rest = rest.get(at + if quote { 1 } else { 2 }..).unwrap_or_default();
+        if quote {
+            return rest;
+        }
+    }
+    &[]
 }
 
 fn fill<'s>(

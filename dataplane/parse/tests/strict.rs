@@ -212,6 +212,19 @@ fn each_limit_and_one_past_it() {
     assert_eq!(read("[1,2,3]    "), Err(ParseFault::TooLong { bytes_max: 10 }));
     assert_eq!(read("[1,2,3,4]"), Err(ParseFault::TooManyValues { values_max: 4 }));
 
+    // Refused before memory is taken, by how it is written: dense, and with text between.
+    let limits = Limits { values_max: 10, ..Limits::REQUEST };
+    let read = |json: &str| Parser::new(limits).with_document(json.as_bytes(), |_| ());
+    for item in ["1", "[]", "{}", r#""[,{:\\\",,,""#, r#"{"":1}"#] {
+        let list = |count: usize| format!("[{}]", vec![item; count].join(","));
+        let values = if item == r#"{"":1}"# { 3 } else { 1 };
+        assert_eq!(read(&list(9 / values)), Ok(()), "{item}");
+        for count in [10, 12, 24, 1_000] {
+            let many = Err(ParseFault::TooManyValues { values_max: 10 });
+            assert_eq!(read(&list(count)), many, "{item}");
+        }
+    }
+
     let id = |length: usize| message(&format!(r#""id":"{}","method":"m""#, "i".repeat(length - 2)));
     assert_eq!(fault(&id(ID_BYTES_MAX)), None);
     assert_eq!(fault(&id(ID_BYTES_MAX + 1)), Some(ParseFault::IdTooLong));
