@@ -112,6 +112,7 @@ struct Making<'w> {
     known: BTreeMap<Uid, BTreeSet<u32>>,
     /// Conditions, numbered, so that equal lists of rules are recognised.
     conditions: HashMap<(u32, Ir), usize>,
+    listed: Vec<(u32, Arc<Ir>)>,
     cells: HashMap<(Vec<usize>, Vec<Vec<String>>), Cell>,
 }
 
@@ -132,8 +133,8 @@ impl<'w> Making<'w> {
         }
         assembler.facts = facts.into_iter().zip(0..).collect();
         assembler.entities = entities.into_iter().zip(0..).collect();
-        let (known, conditions, cells) = Default::default();
-        Ok(Self { world, assembler, known, conditions, cells })
+        let (known, conditions, listed, cells) = Default::default();
+        Ok(Self { world, assembler, known, conditions, listed, cells })
     }
 
     fn policies(&mut self) -> Result<(), Stuck> {
@@ -313,39 +314,47 @@ impl<'w> Making<'w> {
             }
             _ => NONE,
         };
-        let symbolic: Vec<_> = rules.iter().map(|(policy, c)| (*policy, Ir::clone(c))).collect();
+        let symbolic: Vec<_> =
+            rules.iter().filter_map(|(policy, c)| self.number(*policy, c)).collect();
         let fallback = self.cell(&symbolic, &paths, &registers)?;
+        let mut prepared: Vec<_> =
+            rules.iter().map(|(policy, c)| Prepared::new(*policy, c)).collect();
         let mut column = Vec::with_capacity(classes.len());
         for facts in classes.values() {
-            let numbers = &self.assembler.facts;
-            let has = |uid: &Uid| numbers.get(uid).is_some_and(|fact| facts.contains(fact));
-            let bound: Vec<_> = rules.iter().map(|(policy, c)| (*policy, c.bind(&has))).collect();
+            let bound: Vec<_> =
+                prepared.iter_mut().filter_map(|rule| rule.bind(self, facts)).collect();
             column.push(self.cell(&bound, &paths, &registers)?.word());
         }
         Ok((column, guard, fallback.word()))
     }
 
+    /// The number of a policy's condition; none for one that is never true.
+    fn number(&mut self, policy: u32, condition: &Ir) -> Option<usize> {
+        if *condition == NO {
+            return None;
+        }
+        let key = (policy, condition.clone());
+        if let Some(number) = self.conditions.get(&key) {
+            return Some(*number);
+        }
+        let number = self.listed.len();
+        self.listed.push((policy, Arc::new(condition.clone())));
+        self.conditions.insert(key, number);
+        Some(number)
+    }
+
     fn cell(
         &mut self,
-        rules: &[(u32, Ir)],
+        numbers: &[usize],
         paths: &BTreeSet<Vec<String>>,
         registers: &HashMap<Vec<String>, u8>,
     ) -> Result<Cell, Stuck> {
-        let alive: Vec<_> = rules.iter().filter(|(_, condition)| *condition != NO).collect();
-        let mut key = Vec::with_capacity(alive.len());
-        for rule in &alive {
-            let next = self.conditions.len();
-            key.push(match self.conditions.get(*rule) {
-                Some(number) => *number,
-                None => *self.conditions.entry((*rule).clone()).or_insert(next),
-            });
-        }
-        let key = (key, paths.iter().cloned().collect());
+        let key = (numbers.to_vec(), paths.iter().cloned().collect());
         if let Some(cell) = self.cells.get(&key) {
             return Ok(*cell);
         }
-        let rules: Vec<_> = alive
-            .into_iter()
+        let listed = numbers.iter().filter_map(|number| self.listed.get(*number));
+        let rules: Vec<_> = listed
             .filter_map(|(policy, condition)| {
                 let known = self.world.policies.get(*policy as usize)?;
                 let obliged = !known.obligations.is_empty();
@@ -355,6 +364,37 @@ impl<'w> Making<'w> {
         let cell = self.assembler.cell(&rules, registers)?;
         self.cells.insert(key, cell);
         Ok(cell)
+    }
+}
+
+/// A rule of one tool, and what it came to for the facts that it asks about.
+struct Prepared<'r> {
+    policy: u32,
+    condition: &'r Ir,
+    asks: BTreeSet<Uid>,
+    known: HashMap<Vec<u32>, Option<usize>>,
+}
+
+impl<'r> Prepared<'r> {
+    fn new(policy: u32, condition: &'r Ir) -> Self {
+        let mut asks = BTreeSet::new();
+        condition.facts(&mut asks);
+        Self { policy, condition, asks, known: HashMap::new() }
+    }
+
+    /// The number of the condition for a class, once for all classes alike.
+    fn bind(&mut self, making: &mut Making<'_>, class: &BTreeSet<u32>) -> Option<usize> {
+        let numbers = &making.assembler.facts;
+        let mine = self.asks.iter().filter_map(|uid| numbers.get(uid).copied());
+        let mine: Vec<u32> = mine.filter(|fact| class.contains(fact)).collect();
+        if let Some(known) = self.known.get(&mine) {
+            return *known;
+        }
+        let has = |uid: &Uid| numbers.get(uid).is_some_and(|fact| class.contains(fact));
+        let bound = self.condition.bind(&has);
+        let number = making.number(self.policy, &bound);
+        self.known.insert(mine, number);
+        number
     }
 }
 
