@@ -130,7 +130,7 @@ pub(crate) enum NameSource {
     TaskId,
 }
 
-/// Which member `Mcp-Name` repeats for a method (PROTOCOL row 8).
+/// Which member `Mcp-Name` repeats for a method (row 8 of the era table).
 pub(crate) fn name_source(method: &str) -> NameSource {
     match method {
         "tools/call" | "prompts/get" => NameSource::Name,
