@@ -1,0 +1,96 @@
+//! Requests and answers as clients and servers of both eras write them.
+
+use serde_json::{Value, json};
+
+/// A POST with these headers besides those that every client sends.
+#[must_use]
+pub fn post(path: &str, key: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let mut text = format!(
+        "POST {path} HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+         Content-Length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    text.into_bytes()
+}
+
+/// A modern request.
+#[must_use]
+pub fn modern(path: &str, key: &str, id: Value, method: &str, mut params: Value) -> Vec<u8> {
+    let name = params.get("name").and_then(Value::as_str).map(str::to_owned);
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+    let mut headers = vec![("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
+    if let Some(name) = &name {
+        headers.push(("Mcp-Name", name));
+    }
+    post(path, key, &headers, &body)
+}
+
+/// A modern `tools/call`.
+#[must_use]
+pub fn call(path: &str, key: &str, id: Value, tool: &str, arguments: Value) -> Vec<u8> {
+    modern(path, key, id, "tools/call", json!({"name": tool, "arguments": arguments}))
+}
+
+/// A legacy request, in a session or to open one.
+#[must_use]
+pub fn legacy(path: &str, key: &str, session: Option<&str>, body: &Value) -> Vec<u8> {
+    let mut headers = Vec::new();
+    if let Some(session) = session {
+        headers.push(("Mcp-Session-Id", session));
+        headers.push(("MCP-Protocol-Version", "2025-11-25"));
+    }
+    post(path, key, &headers, &body.to_string())
+}
+
+/// `initialize`, as a legacy client sends it.
+#[must_use]
+pub fn initialize() -> Value {
+    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "sim", "version": "1"},
+    }})
+}
+
+/// A server's JSON answer.
+#[must_use]
+pub fn ok(headers: &[(&str, &str)], body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let mut text = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    text.push_str(&body);
+    text.into_bytes()
+}
+
+/// The JSON-RPC message that a forwarded request carries.
+///
+/// # Panics
+/// When it carries none.
+#[must_use]
+pub fn message(request: &[u8]) -> Value {
+    let start = request.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    serde_json::from_slice(&request[start..]).unwrap()
+}
+
+/// A result with one text, for the request that is answered.
+#[must_use]
+pub fn result(request: &[u8], text: &str) -> Vec<u8> {
+    let id = message(request)["id"].clone();
+    let content = json!({"content": [{"type": "text", "text": text}], "resultType": "complete"});
+    ok(&[], &json!({"jsonrpc": "2.0", "id": id, "result": content}))
+}
