@@ -132,6 +132,28 @@ impl ObjectSet {
         all
     }
 
+    /// Names of all objects of a kind, sorted.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<&str> {
+        fn of<T>(objects: &BTreeMap<String, T>) -> Vec<&str> {
+            objects.keys().map(String::as_str).collect()
+        }
+        match kind {
+            Kind::Gateway => vec![GATEWAY_NAME],
+            Kind::Tenant => of(&self.tenants),
+            Kind::Identity => of(&self.identity),
+            Kind::Server => of(&self.servers),
+            Kind::Role => of(&self.roles),
+            Kind::Group => of(&self.groups),
+            Kind::Policy => of(&self.policies),
+            Kind::Quota => of(&self.quotas),
+            Kind::PolicyTest => of(&self.tests),
+            Kind::Pins => of(&self.pins),
+            Kind::Jwks => of(&self.jwks),
+            Kind::ApiKey => of(&self.api_keys),
+        }
+    }
+
     /// Adds or replaces one object.
     ///
     /// # Errors

@@ -45,9 +45,11 @@ pub struct Explained {
     pub rule: Option<Rule>,
     /// All rules that determine the decision.
     pub determining: Vec<Rule>,
-    /// Annotations of the determining permits: name → value.
+    /// Obligations of the determining permits, each with its `policy`.
     #[serde(default)]
     pub obligations: Vec<BTreeMap<String, String>>,
+    /// Whether the caller sees the tool in lists.
+    pub visible: bool,
     /// Kills in force that would refuse the call before any policy.
     #[serde(default)]
     pub killed_by: Vec<super::Kill>,
@@ -97,7 +99,7 @@ pub struct Call {
     /// Index of the record in the appliance's log.
     pub index: u64,
     pub at: Time,
-    /// `intent`, `outcome` or `control`.
+    /// `intent`, `outcome`, `refused` or `control`.
     pub phase: String,
     /// Joins intent and outcome.
     pub call: String,
@@ -108,11 +110,14 @@ pub struct Call {
     pub server: String,
     pub tool: String,
     pub method: String,
-    /// `allow` or `deny`.
+    /// `allow`, `deny`, `quota`, `kill`, `unauthenticated`, `malformed`, `unavailable`, `undecided`.
     pub decision: String,
     /// The rule, quota or kill that decided.
     pub rule: String,
     pub revision: u64,
+    /// HTTP status that the client got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -62,6 +62,9 @@ pub struct Appliance {
     pub cores: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expires_at: Option<Time>,
+    /// What is wrong with it now, as it says itself, or why it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// Counters that it last told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
