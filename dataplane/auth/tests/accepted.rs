@@ -3,7 +3,9 @@
 mod issuer;
 
 use dataplane_auth::{
-    ApiKeys, Caller, CallerKind, ClaimPath, CredentialKind, Refused, TenantFrom, Verifier,
+    AUDIENCES_MAX, ApiKeys, Caller, CallerKind, ClaimPath, CredentialKind, JSON_DEPTH_MAX,
+    NAME_BYTES_MAX, ROLES_MAX, Refused, TOKEN_BYTES_MAX, TOKEN_HEADER_BYTES_MAX, TenantFrom,
+    Verifier,
 };
 use dataplane_telemetry::WallNanos;
 use issuer::{
@@ -119,6 +121,52 @@ fn roles_as_a_list_a_text_or_null() {
     assert_eq!(roles(r#"["with space"]"#), ["with space"]);
     assert!(roles("[]").is_empty() && roles("\"\"").is_empty() && roles("null").is_empty());
     assert!(accepted(&claims(r#""realm_access":7,"#)).roles.is_empty());
+}
+
+#[test]
+fn what_is_just_within_the_limits() {
+    let name = "x".repeat(NAME_BYTES_MAX);
+    let groups = |count: usize| {
+        let names: Vec<_> = (0..count).map(|number| format!("\"g{number}\"")).collect();
+        claims("").replace(r#"["support","staff"]"#, &format!("[{}]", names.join(",")))
+    };
+    assert_eq!(accepted(&groups(ROLES_MAX)).groups.len(), ROLES_MAX);
+    assert!(caller(&With::EdDsa.header(), &groups(ROLES_MAX + 1)).is_err());
+    let long = accepted(&claims("").replace("\"ann\"", &format!("\"{name}\"")));
+    assert_eq!(long.user.as_deref(), Some(&*name));
+    let others = "\"x\",".repeat(AUDIENCES_MAX - 1);
+    let endpoint = format!("\"{AUDIENCE}\"");
+    accepted(&claims("").replace(&endpoint, &format!("[{others}{endpoint}]")));
+    let deep =
+        format!("\"deep\":{}1{},", "[".repeat(JSON_DEPTH_MAX - 1), "]".repeat(JSON_DEPTH_MAX - 1));
+    accepted(&claims(&deep));
+}
+
+#[test]
+fn one_past_the_length() {
+    let issuer = Issuer::new();
+    // Blanks after the JSON are part of it: they fill each part up.
+    let filled = |header: usize, claims_len: usize| {
+        let header = format!("{:header$}", With::EdDsa.header());
+        let claims = format!("{:claims_len$}", claims(""));
+        issuer.token(With::EdDsa, header, claims)
+    };
+    let verify = |token: &str| verifier().verify(token.as_bytes(), AUDIENCE, now());
+    let header = filled(TOKEN_HEADER_BYTES_MAX / 4 * 3, 0);
+    assert_eq!(header.find('.'), Some(TOKEN_HEADER_BYTES_MAX));
+    assert!(verify(&header).is_ok());
+    let bytes_max = TOKEN_HEADER_BYTES_MAX;
+    let bytes = bytes_max + 2;
+    let longer = filled(TOKEN_HEADER_BYTES_MAX / 4 * 3 + 1, 0);
+    assert_eq!(verify(&longer), Err(Refused::TooLong { bytes, bytes_max }));
+    // 86 characters of signature, two dots.
+    let rest = TOKEN_BYTES_MAX - 86 - 2 - 80;
+    let token = filled(60, rest / 4 * 3);
+    assert_eq!(token.len(), TOKEN_BYTES_MAX);
+    assert!(verify(&token).is_ok());
+    let bytes_max = TOKEN_BYTES_MAX;
+    let longer = format!("{token}A");
+    assert_eq!(verify(&longer), Err(Refused::TooLong { bytes: bytes_max + 1, bytes_max }));
 }
 
 #[test]
