@@ -1,7 +1,6 @@
 //! The thread that does what the log must not wait for: the next segment, checkpoints, giving space
 //! back.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,7 +15,7 @@ use crate::lane::Shared;
 
 /// Between two pieces of zeros, so that a new segment takes a fraction of the disk for a while instead
 /// of all of it at once.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(1);
 
 enum Job {
     Prepare { number: u64, bytes: u64 },
@@ -45,7 +44,7 @@ impl Housekeeper {
             while let Ok(job) = inbox.recv() {
                 match job {
                     Job::Prepare { number, bytes } => {
-                        let made = disk.create(number, bytes, gently);
+                        let made = disk.create(number, bytes, PAUSE);
                         let _ = outbox.send(made);
                         shared.ring();
                     }
@@ -92,13 +91,6 @@ impl Housekeeper {
             let _ = jobs.send(job);
         }
     }
-}
-
-/// Small steps of write-back instead of one long one that the log's writes wait for.
-fn gently(file: &File) -> io::Result<()> {
-    file.sync_data()?;
-    thread::sleep(PAUSE);
-    Ok(())
 }
 
 /// Signs the tree's state and keeps it in place of the last.

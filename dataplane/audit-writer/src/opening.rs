@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use dataplane_audit::log::{Log, Start};
 use dataplane_audit::{
@@ -100,7 +101,7 @@ fn prepare(
     }
     if opened.current.is_none() && opened.spare.is_none() {
         let bytes = config.segment_bytes.min(FIRST_SEGMENT_BYTES);
-        let made = disk.create(opened.next_number, bytes, |_| Ok(()));
+        let made = disk.create(opened.next_number, bytes, Duration::ZERO);
         opened.spare = Some(made.map_err(|error| io_fault("segment", disk.dir(), error))?);
         opened.next_number += 1;
     }

@@ -25,6 +25,10 @@ use crate::opening::{How, Opened};
 /// A log that cannot be written is tried again so often.
 const RETRY_NS: u64 = 1_000_000_000;
 
+/// From so many records on, waiting for more saves more than it costs: four calls. Fewer are written at
+/// once, so that a lone caller never waits for others.
+const SEVERAL_RECORDS: usize = 8;
+
 /// So many records are a group without waiting for more.
 const GATHERED_RECORDS: usize = 256;
 
@@ -169,7 +173,7 @@ impl Thread {
             std::thread::park_timeout(Duration::from_nanos(self.idle_ns(now)));
             return;
         }
-        let several = self.log.pending() > 1 || self.recent_eighths >= 16;
+        let several = self.log.pending().max(self.recent_eighths / 8) >= SEVERAL_RECORDS;
         if several && self.log.pending() < GATHERED_RECORDS && !self.gather.is_zero() {
             std::thread::sleep(self.gather);
             self.drain();

@@ -165,3 +165,34 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Log, Start};
+    use crate::{Batch, Body, BootId, Call, Record, Stamp};
+    use dataplane_telemetry::WallNanos;
+
+    #[test]
+    fn one_batch_past_a_full_group_waits() {
+        let (mut batch, mut buffer) = (Batch::default(), vec![0; GROUP_BYTES_MAX]);
+        while batch.push(&Record::new(Stamp::default(), Body::Call(Call::default()))).is_ok() {}
+        let mut log = Log::new("gate.example", BootId([1; 16]), Start::Empty);
+        let bytes = 2 * GROUP_BYTES_MAX;
+        let _ = log.open(1, bytes as u64, WallNanos(0));
+        let _ = log.on_written(Ok(BLOCK_BYTES));
+        let mut batches = 0;
+        while log.add(batch.bytes(), &mut buffer) {
+            batches += 1;
+        }
+        assert!(batches >= 3, "{batches}");
+        log.seal(&mut buffer);
+        let crate::log::Step::Write { bytes, .. } = log.step() else { panic!("{:?}", log.step()) };
+        assert!(bytes <= GROUP_BYTES_MAX && bytes > GROUP_BYTES_MAX - batch.bytes().len());
+        assert!(group_bytes(&buffer).is_some());
+        // One byte more than a group may have is no group.
+        buffer[28..32]
+            .copy_from_slice(&((GROUP_BYTES_MAX - HEADER_BYTES + 1) as u32).to_le_bytes());
+        assert_eq!(group_bytes(&buffer), None);
+    }
+}

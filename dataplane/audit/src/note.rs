@@ -277,6 +277,16 @@ mod tests {
     }
 
     #[test]
+    fn one_signature_past_the_limit() {
+        let verifier = NoteVerifier::parse(KEY).unwrap();
+        let (text, ours) = split(NOTE).unwrap();
+        let note = |lines: usize| format!("{text}\n{}", ours.repeat(lines));
+        assert_eq!(verifier.open(&note(NOTE_SIGNATURES_MAX)), Ok(text));
+        let one_more = note(NOTE_SIGNATURES_MAX + 1);
+        assert_eq!(verifier.open(&one_more), Err(NoteFault::Malformed));
+    }
+
+    #[test]
     fn names_that_a_note_cannot_carry_are_refused() {
         for name in ["", "a b", "a+b", "a\nb", "a\u{3000}b", &"n".repeat(NOTE_NAME_BYTES_MAX + 1)] {
             assert_eq!(NoteVerifier::new(name, [0; 32]), Err(NoteFault::Name), "{name:?}");

@@ -2,7 +2,7 @@
 
 mod disk;
 
-use dataplane_audit::verify::{Fault, Report, verify};
+use dataplane_audit::verify::{FINDINGS_MAX, Fault, Report, verify};
 use dataplane_audit::{Checkpoint, GroupFault, Scan, SegmentHeader};
 use disk::{BLOCK, Disk, World};
 
@@ -225,4 +225,14 @@ fn a_checkpoint_of_another_log_does_not_pass() {
     let other = Checkpoint { origin: "other.example".to_owned(), ..kept[1].clone() };
     let found = report(&disk, &[other]);
     assert!(matches!(first(&found), Fault::CheckpointOrigin { .. }), "{found:?}");
+}
+
+#[test]
+fn one_finding_past_the_limit_is_only_counted() {
+    let (disk, kept) = log();
+    let other = Checkpoint { origin: "other.example".to_owned(), ..kept[1].clone() };
+    let found = report(&disk, &vec![other.clone(); FINDINGS_MAX]);
+    assert_eq!((found.findings.len(), found.more), (FINDINGS_MAX, false));
+    let found = report(&disk, &vec![other; FINDINGS_MAX + 1]);
+    assert_eq!((found.findings.len(), found.more), (FINDINGS_MAX, true));
 }
