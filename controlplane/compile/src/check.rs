@@ -88,11 +88,16 @@ impl Checker {
 
 fn validate(validator: &Validator, policy: &Policy) -> Verdict {
     let mut verdict = Verdict::default();
-    // Parsed alone, so that places are bytes of the policy's own text.
-    let Ok(alone) = policy.place.text.parse::<PolicySet>() else { return verdict };
+    let Ok(alone) = PolicySet::from_policies([policy.cedar.clone()]) else { return verdict };
+    // Verdicts outlive the file that they were made in, so places count from the policy's start.
+    let place = |complaint: &dyn miette::Diagnostic| {
+        load::label(complaint).saturating_sub(policy.place.byte)
+    };
+    let plain = |text: &str| plain(text, policy.cedar.id().as_ref());
     let result = validator.validate(&alone, ValidationMode::Strict);
     for error in result.validation_errors() {
-        let found = (load::label(error), plain(&error.to_string()), advice(error));
+        let found =
+            (place(error), plain(&error.to_string()), load::help(error).map(|help| plain(&help)));
         if !verdict.complaints.contains(&found) {
             verdict.complaints.push(found);
         }
@@ -102,7 +107,11 @@ fn validate(validator: &Validator, policy: &Policy) -> Verdict {
             ValidationWarning::ImpossiblePolicy(_)
             | ValidationWarning::InvalidActionApplication(_) => verdict.impossible = true,
             other => {
-                let found = (load::label(other), plain(&other.to_string()), advice(other));
+                let found = (
+                    place(other),
+                    plain(&other.to_string()),
+                    load::help(other).map(|help| plain(&help)),
+                );
                 verdict.complaints.push(found);
             }
         }
@@ -110,13 +119,9 @@ fn validate(validator: &Validator, policy: &Policy) -> Verdict {
     verdict
 }
 
-fn advice(complaint: &dyn miette::Diagnostic) -> Option<String> {
-    load::help(complaint).map(|help| plain(&help))
-}
-
-/// Without Cedar's name for a policy that was parsed alone.
-fn plain(message: &str) -> String {
-    message.strip_prefix("for policy `policy0`, ").unwrap_or(message).to_owned()
+/// Without Cedar's own name for the policy, which says nothing to people.
+fn plain(message: &str, id: &str) -> String {
+    message.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(message).to_owned()
 }
 
 fn explain(

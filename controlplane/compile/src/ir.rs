@@ -100,10 +100,6 @@ impl Ir {
         }
     }
 
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it simplifies, and takes part in no operator"
-    )]
     pub(crate) fn not(self) -> Self {
         match self {
             Self::Constant(Constant::Bool(truth)) => Self::bool(!truth),

@@ -38,6 +38,8 @@ pub(crate) struct Policy {
     pub(crate) place: Place,
     pub(crate) forbid: bool,
     pub(crate) body: pst::Template,
+    /// As parsed, for the validator; its places are bytes of the whole file.
+    pub(crate) cedar: cedar_policy::Policy,
     /// Obligations: annotation and value, in order of name.
     pub(crate) obligations: Vec<(String, String)>,
 }
@@ -46,6 +48,8 @@ pub(crate) struct Policy {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) file: String,
+    /// Where in the file.
+    pub(crate) byte: usize,
     pub(crate) line: u32,
     pub(crate) column: u32,
     pub(crate) text: String,
@@ -170,7 +174,7 @@ fn load_file(file: &PolicyFile) -> Result<Vec<Policy>, Vec<Diagnostic>> {
             file.text.get(from..).and_then(|rest| rest.find(&text)).unwrap_or_default() + from;
         from = byte + text.len();
         let (line, column) = position(&file.text, byte);
-        let place = Place { file: file.path.clone(), line, column, text };
+        let place = Place { file: file.path.clone(), byte, line, column, text };
         match read(cedar, place) {
             Ok(policy) => policies.push(policy),
             Err(complaint) => complaints.push(complaint),
@@ -225,6 +229,7 @@ fn read(cedar: &cedar_policy::Policy, place: Place) -> Result<Policy, Diagnostic
     let policy = Policy {
         forbid: body.effect == pst::Effect::Forbid,
         obligations: obligations(&body),
+        cedar: cedar.clone(),
         body,
         id,
         place,

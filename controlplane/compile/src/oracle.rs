@@ -60,7 +60,7 @@ fn run(sets: usize, seed: u64, planted: Option<Planted>, stop_at: usize) -> Seen
         let Some((texts, compiled)) = compile(&mut compiler, &world, texts, &mut seen) else {
             continue;
         };
-        let cedar = cedar_set(&texts);
+        let cedar = cedar_set(&compiled);
         let table = Table::load(&compiled.table).unwrap();
         let mut someone = world.someone(&mut dice);
         for call in 0..CALLS_PER_SET {
@@ -113,11 +113,9 @@ fn compile(
     }
 }
 
-fn cedar_set(texts: &BTreeMap<String, String>) -> PolicySet {
-    let policies = texts
-        .iter()
-        .map(|(id, text)| cedar_policy::Policy::parse(Some(PolicyId::new(id)), text).unwrap());
-    PolicySet::from_policies(policies).unwrap()
+fn cedar_set(compiled: &Compiled) -> PolicySet {
+    let policies = compiled.sidecar.policies.iter();
+    PolicySet::from_policies(policies.map(|p| p.cedar.new_id(PolicyId::new(&p.id)))).unwrap()
 }
 
 fn one_call(
@@ -131,14 +129,14 @@ fn one_call(
 ) -> Option<String> {
     let tool = dice.below(world.tools.len());
     let arguments = world.arguments(tool, dice);
-    let (now_ms, era) = (world::now_ms(dice), world::era(dice));
-    let want = expect(world, compiled, cedar, someone, tool, &arguments, (now_ms, era.name()));
+    let (now, era) = (world::now(dice), world::era(dice));
+    let want = expect(world, compiled, cedar, someone, tool, &arguments, (&now, era.name()));
 
     let question = Question {
         caller: someone.caller.clone(),
         tool: world.tools[tool].to_owned(),
         arguments,
-        now: WallNanos(now_ms * 1_000_000),
+        now: WallNanos(now.ms * 1_000_000),
         era,
     };
     let (server, name) = question.tool.split_once('/').unwrap();
@@ -172,7 +170,7 @@ fn expect(
     someone: &Someone,
     tool: usize,
     arguments: &Value,
-    (now_ms, era): (u64, &str),
+    (now, era): (&world::Now, &str),
 ) -> Expected {
     let visible = &compiled.sidecar.looked[tool];
     let schema = &world.schemas[tool];
@@ -180,7 +178,7 @@ fn expect(
     let Some(arguments) = project::project(arguments, schema, &[], visible) else {
         return Expected { allow: None, reasons, errors };
     };
-    let mut pairs = world::context(someone, now_ms, era);
+    let mut pairs = world::context(someone, now, era);
     pairs.push(("arguments".to_owned(), arguments));
     let context = Context::from_pairs(pairs).unwrap();
     let action = world::entity("Action", "call");

@@ -79,7 +79,7 @@ fn input() -> Input {
     let tool = |n: usize| Tool {
         name: format!("t{n}"),
         input_schema: schema.clone(),
-        destructive: n % 3 == 0,
+        destructive: n.is_multiple_of(3),
         read_only: false,
     };
     let server = |s: usize| Server {
@@ -174,10 +174,10 @@ fn a_thousand_policies_over_five_hundred_tools() {
 
     // A plain allow on a guarded tool is told from a program by a call whose arguments are missing.
     let (mut deny, mut guarded, mut program) = (Vec::new(), Vec::new(), Vec::new());
-    for subject in 0..known.len() {
+    for (subject, who) in known.iter().enumerate() {
         for tool in (0..TOOLS as u32).map(ToolIndex) {
-            let decision = table.decide(&known[subject], tool, &call);
-            let unread = table.decide(&known[subject], tool, &bad);
+            let decision = table.decide(who, tool, &call);
+            let unread = table.decide(who, tool, &bad);
             let looks = matches!(unread.why, Why::BadArgument(_));
             let list = match (looks, decision.allow) {
                 (false, _) => &mut deny,

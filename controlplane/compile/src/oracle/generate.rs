@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Random numbers from a seed: splitmix64, the same on every machine.
+#[derive(Clone)]
 pub(crate) struct Dice(u64);
 
 impl Dice {

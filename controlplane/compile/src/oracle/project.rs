@@ -79,16 +79,12 @@ fn number(value: &Value) -> Option<String> {
 }
 
 fn decimal(text: &str) -> Option<Expression> {
-    by_cedar("decimal", text)
+    by_cedar(|text| Expression::new_decimal(text), text)
 }
 
 /// What Cedar's constructor makes of a text, if it takes it.
-fn by_cedar(constructor: &str, text: &str) -> Option<Expression> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".:-+/".contains(c);
-    if !text.chars().all(plain) {
-        return None;
-    }
-    let expression: Expression = format!("{constructor}(\"{text}\")").parse().ok()?;
+fn by_cedar(construct: fn(&str) -> Expression, text: &str) -> Option<Expression> {
+    let expression = construct(text);
     cedar_policy::Context::from_pairs([("x".to_owned(), expression.clone())]).ok()?;
     Some(expression)
 }
@@ -96,14 +92,18 @@ fn by_cedar(constructor: &str, text: &str) -> Option<Expression> {
 fn formatted(text: &str, format: &str) -> Option<Expression> {
     match format {
         "decimal" => decimal(text),
-        "date" => (text.len() == 10).then(|| by_cedar("datetime", text)).flatten(),
-        "date-time" => by_cedar("datetime", &datetime(text)?),
-        "duration" => by_cedar("duration", &duration(text)?),
-        "ipv4" => (!text.contains([':', '/'])).then(|| by_cedar("ip", text)).flatten(),
+        "date" => (text.len() == 10)
+            .then(|| by_cedar(|text| Expression::new_datetime(text), text))
+            .flatten(),
+        "date-time" => by_cedar(|text| Expression::new_datetime(text), &datetime(text)?),
+        "duration" => by_cedar(|text| Expression::new_duration(text), &duration(text)?),
+        "ipv4" => (!text.contains([':', '/']))
+            .then(|| by_cedar(|text| Expression::new_ip(text), text))
+            .flatten(),
         _ => {
             let v6 = text.contains(':') && !text.contains(['.', '/']);
             let mapped = text.starts_with("::ffff:");
-            (v6 && !mapped).then(|| by_cedar("ip", text)).flatten()
+            (v6 && !mapped).then(|| by_cedar(|text| Expression::new_ip(text), text)).flatten()
         }
     }
 }

@@ -148,10 +148,9 @@ impl World {
 }
 
 /// What the gateway fills in.
-pub(super) fn context(someone: &Someone, now_ms: u64, era: &str) -> Vec<(String, Expression)> {
-    let now = format!("datetime(\"1970-01-01\").offset(duration(\"{now_ms}ms\"))");
+pub(super) fn context(someone: &Someone, now: &Now, era: &str) -> Vec<(String, Expression)> {
     let mut pairs = vec![
-        ("now".to_owned(), now.parse().unwrap()),
+        ("now".to_owned(), Expression::new_datetime(&now.text)),
         ("era".to_owned(), Expression::new_string(era.to_owned())),
     ];
     if let Some(agent) = &someone.caller.agent {
@@ -161,9 +160,25 @@ pub(super) fn context(someone: &Someone, now_ms: u64, era: &str) -> Vec<(String,
     pairs
 }
 
-pub(super) fn now_ms(dice: &mut Dice) -> u64 {
-    let near = 1_777_593_600_000 - 100_000_000 + dice.next() % 200_000_000;
-    *dice.pick(&[1_777_000_000_000, near, near, near, 0, 4_000_000_000_000])
+/// A time, for us and for Cedar.
+#[derive(Clone)]
+pub(super) struct Now {
+    pub(super) ms: u64,
+    text: String,
+}
+
+pub(super) fn now(dice: &mut Dice) -> Now {
+    let (day, midnight_ms) = *dice.pick(&[
+        ("2026-04-30", 1_777_507_200_000),
+        ("2026-05-01", 1_777_593_600_000),
+        ("2026-05-01", 1_777_593_600_000),
+        ("1970-01-01", 0),
+        ("2096-10-02", 4_000_060_800_000),
+    ]);
+    let ms = *dice.pick(&[0, 1, 86_399_999, dice.clone().next() % 86_400_000]);
+    let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
+    let text = format!("{day}T{hours:02}:{minutes:02}:{:02}.{:03}Z", ms / 1_000 % 60, ms % 1_000);
+    Now { ms: midnight_ms + ms, text }
 }
 
 pub(super) fn era(dice: &mut Dice) -> Era {
