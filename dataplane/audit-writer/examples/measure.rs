@@ -4,7 +4,7 @@
 //! callers in a closed loop: a call costs it some work, then two records, as the gateway writes them, and
 //! the caller's next call comes when they are durable. CPU is the whole process's, less the work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dataplane_audit::{
@@ -51,7 +51,20 @@ fn main() {
             writer.stop().expect("the log closes");
         }
     }
+    starts(&dir.join("starts"));
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// How long a start takes: the first ever, then one after a stop in order.
+fn starts(dir: &Path) {
+    for what in ["first start", "start after a stop"] {
+        let signer = NoteSigner::from_seed("bench.example", &[1; 32]).expect("a name");
+        let begin = Instant::now();
+        let log = start(Config::new(dir, signer, BootId([1; 16]), 1)).expect("the log opens");
+        println!("{what}: {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
+        std::thread::sleep(Duration::from_secs(2));
+        log.0.stop().expect("the log closes");
+    }
 }
 
 /// Each caller's next call begins when its last became durable. Gives latencies from the records'
