@@ -17,6 +17,7 @@ mod compile;
 mod diagnostic;
 mod diff;
 mod explain;
+pub mod fuzz;
 mod input;
 mod ir;
 mod literal;

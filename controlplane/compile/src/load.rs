@@ -91,11 +91,13 @@ pub(crate) fn load(files: &[PolicyFile]) -> Result<Vec<Policy>, Vec<Diagnostic>>
             Err(found) => complaints.extend(found),
         }
     }
-    if policies.len() > POLICIES_MAX {
-        complaints.push(whole(format!("{} policies: at most {POLICIES_MAX}", policies.len())));
-    }
+    complaints.extend(too_many(policies.len()));
     complaints.extend(doubles(&policies));
     if complaints.is_empty() { Ok(policies) } else { Err(complaints) }
+}
+
+fn too_many(count: usize) -> Option<Diagnostic> {
+    (count > POLICIES_MAX).then(|| whole(format!("{count} policies: at most {POLICIES_MAX}")))
 }
 
 const NESTED_HELP: &str = "write a set, `[…].contains(x)`, or several policies";
@@ -340,4 +342,37 @@ fn doubles(policies: &[Policy]) -> Vec<Diagnostic> {
         }
     }
     complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_counted() {
+        assert!(too_many(POLICIES_MAX).is_none());
+        assert!(too_many(POLICIES_MAX + 1).is_some());
+    }
+
+    #[test]
+    fn operators_are_counted_outside_of_texts_and_comments() {
+        let within = |text: &str| too_nested(text).is_none();
+        let dots = ".".repeat(OPERATORS_MAX);
+        assert!(within(&dots) && !within(&format!("{dots}.")));
+        assert!(within(&format!("{dots};{dots}")));
+        assert!(within(&format!("\"{dots}.\" // {dots}.\n")));
+        assert!(!within(&format!("\"a\\\"; b\"{dots}.")));
+        assert!(!within(&"if ".repeat(OPERATORS_MAX + 1)));
+    }
+
+    #[test]
+    fn a_policy_knows_its_place() {
+        let text = "// first\npermit(principal, action, resource);\n  @id(\"two\")\nforbid(\nprincipal, action,\
+                    resource); permit(principal, action, resource);";
+        let file = PolicyFile { path: "a.cedar".into(), text: text.into() };
+        let policies = load(&[file]).unwrap_or_default();
+        let places: Vec<_> =
+            policies.iter().map(|p| (p.id.as_str(), p.place.line, p.place.column)).collect();
+        assert_eq!(places, [("a.cedar:2", 2, 1), ("two", 3, 3), ("a.cedar:5", 5, 30)]);
+    }
 }

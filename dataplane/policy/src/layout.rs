@@ -204,7 +204,7 @@ wire_enum! {
         Long,
         /// A string.
         Text,
-        /// A string in Cedar's decimal syntax.
+        /// A string: a decimal as policies write it.
         Decimal,
         /// A JSON number with at most four decimal places.
         Number,

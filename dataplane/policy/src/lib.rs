@@ -1,9 +1,9 @@
 //! The policy table: its layout, its verifier and its evaluator.
 //!
-//! A table is what Cedar policies compile to. It arrives in a bundle as bytes, is verified once by
-//! [`Table::load`], and then answers [`Table::decide`] by index arithmetic: no allocation, no lock,
-//! no Cedar. A cell (caller class × tool) is a plain answer or a small program over the call's
-//! arguments; a program only ever jumps downwards, so it ends.
+//! A table is what policies compile to. It arrives in a bundle as bytes, is verified once by
+//! [`Table::load`], and then answers [`Table::decide`] by index arithmetic: no allocation, no lock.
+//! A cell (caller class × tool) is a plain answer or a small program over the call's arguments; a
+//! program only ever jumps downwards, so it ends.
 //!
 //! **Promises.** Whatever the bytes are, loading and deciding neither panic nor loop. A call is
 //! allowed only if the arguments that policies look at have their pinned types, no policy errs, no

@@ -1,7 +1,7 @@
 //! Arguments as values: decimals, dates, durations and addresses out of JSON strings and numbers.
 //!
 //! Each is exact or refused. What is taken is what JSON Schema's `format` names (RFC 3339, ISO 8601)
-//! and, where Cedar has a spelling of its own, that too; nothing is rounded, and a value that two
+//! and, where policies spell it otherwise, that too; nothing is rounded, and a value that two
 //! programs could read two ways (an IPv4 address inside an IPv6 one, a leap second, a fraction finer
 //! than a millisecond) is no value. No allocation.
 
@@ -9,13 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::value::DAY_MS;
 
-/// Cedar's decimals have four places.
+/// Decimals have four places.
 const SCALE: i64 = 10_000;
 
 /// Doubles below this have one nearest four-place decimal each, so the number's text is not needed.
 const NUMBER_SCALED_MAX: f64 = 1e15;
 
-/// Cedar's decimal syntax: `-?[0-9]+\.[0-9]{1,4}`, in ten-thousandths.
+/// The policy language's decimal syntax: `-?[0-9]+\.[0-9]{1,4}`, in ten-thousandths.
 #[must_use]
 pub fn decimal(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
@@ -50,7 +50,7 @@ pub(crate) fn number_of_integer(integer: i64) -> Option<i64> {
     integer.checked_mul(SCALE)
 }
 
-/// RFC 3339 `date-time`, in milliseconds since 1970. An offset may also lack its colon, as Cedar
+/// RFC 3339 `date-time`, in milliseconds since 1970. An offset may also lack its colon, as policies
 /// writes it; digits finer than a millisecond must be zeros.
 #[must_use]
 pub fn datetime(text: &str) -> Option<i64> {

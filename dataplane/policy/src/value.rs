@@ -1,11 +1,11 @@
-//! Values while a program runs, and what Cedar's operators do with them.
+//! Values while a program runs, and what the policy language's operators do with them.
 //!
 //! A [`Value`] is `Copy` and borrows from the table or from the parsed call, so a decision allocates
 //! nothing. Operators answer `None` for an error, which the evaluator turns into a denial.
 
 use std::net::IpAddr;
 
-/// Milliseconds of a day; Cedar's `toDate` and `toTime` cut here.
+/// Milliseconds of a day; `toDate` and `toTime` cut here.
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// A value: 24 bytes.
@@ -18,7 +18,7 @@ pub enum Value<'a> {
     Text(&'a str),
     /// An interned entity. Names that the table does not know get numbers of their own per caller.
     Entity(u32),
-    /// Ten-thousandths, as Cedar counts.
+    /// Ten-thousandths: decimals have four places.
     Decimal(i64),
     /// Milliseconds since 1970.
     Datetime(i64),
@@ -35,7 +35,7 @@ pub enum Value<'a> {
     Pattern(u32, u32),
 }
 
-/// An address with a prefix, as Cedar's `ipaddr`. The bits lie in two halves to keep values small.
+/// An address with a prefix, as policies' `ipaddr`. The bits lie in two halves to keep values small.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ip {
     high: [u32; 2],
@@ -127,7 +127,7 @@ pub(crate) fn compare(a: Value<'_>, b: Value<'_>) -> Option<std::cmp::Ordering> 
     }
 }
 
-/// The same for decimals, which Cedar compares by methods.
+/// The same for decimals, which policies compare by methods.
 pub(crate) fn compare_decimal(a: Value<'_>, b: Value<'_>) -> Option<std::cmp::Ordering> {
     match (a, b) {
         (Value::Decimal(x), Value::Decimal(y)) => Some(x.cmp(&y)),

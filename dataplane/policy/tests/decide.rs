@@ -235,7 +235,6 @@ fn a_subject_of_another_table_is_denied() {
 
 #[test]
 fn hostile_arguments_never_panic() {
-    let table = shop();
     for json in [
         "{}",
         "[]",
@@ -249,7 +248,7 @@ fn hostile_arguments_never_panic() {
         "{\"amount\":-9223372036854775808,\"tags\":[\"\\u0000\"]}",
         "{\"a\":1e999}",
     ] {
-        fuzz::any_arguments(&table, json.as_bytes());
+        fuzz::any_arguments(json.as_bytes());
         fuzz::any_text(json.as_bytes());
     }
     for text in ["2026-05-01T00:00:00Z", "P1D", "9999-12-31T23:59:59.999+23:59", "é", "::1", "-1.0"]
