@@ -301,11 +301,12 @@ impl Connection {
 
     fn advance(&mut self, core: &mut Core, now: Now) {
         self.has_part = !self.inbox.is_empty();
-        if matches!(self.state, State::Head) && !self.inbox.is_empty() {
-            if let Err(fault) = self.read_head(core, now) {
-                self.refuse(core, fault, now);
-                return;
-            }
+        if matches!(self.state, State::Head)
+            && !self.inbox.is_empty()
+            && let Err(fault) = self.read_head(core, now)
+        {
+            self.refuse(core, fault, now);
+            return;
         }
         if let State::Body { caller, chunks, at } = &mut self.state {
             let caller = Rc::clone(caller);

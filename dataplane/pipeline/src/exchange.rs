@@ -16,7 +16,7 @@ use dataplane_bundle::Kill;
 use dataplane_parse::Revision;
 use dataplane_policy::{PolicyIndex, ServerIndex, ToolIndex};
 use dataplane_relay::ReplyId;
-use dataplane_relay::answer::{self, Answer, AnswerKind, Client};
+use dataplane_relay::answer::{self, Answer, AnswerKind, Client, ResultType};
 use dataplane_telemetry::{Nanos, Now, TraceContext};
 use dataplane_upstream::Content;
 
@@ -253,15 +253,10 @@ impl Exchange {
             &mut core.stages.page,
         );
         let kind = match judged {
-            Ok(Answer {
-                kind: kind @ (AnswerKind::Result { .. } | AnswerKind::Error { .. }),
-                ..
-            }) => kind,
-            Ok(_) => {
-                return Progress::Failed(ServerFault::Nonsense(
-                    "it answered with a message of its own",
-                ));
-            }
+            Ok(Answer { kind, .. }) => match released(kind) {
+                Ok(()) => kind,
+                Err(fault) => return Progress::Failed(fault),
+            },
             Err(_) if status != 200 => return Progress::Failed(ServerFault::Status(status)),
             Err(fault) => return Progress::Failed(ServerFault::NotAnAnswer(fault)),
         };
@@ -390,6 +385,23 @@ impl Exchange {
 
 pub(crate) const fn era(revision: Revision) -> dataplane_audit::Era {
     if revision.is_modern() { dataplane_audit::Era::Modern } else { dataplane_audit::Era::Legacy }
+}
+
+/// Whether an answer may reach the client: a result or an error, and nothing that would have to come
+/// back to be redeemed. What a server hands out for that must be sealed to its caller first.
+pub(crate) fn released(kind: AnswerKind) -> Result<(), ServerFault> {
+    match kind {
+        AnswerKind::Error { .. }
+        | AnswerKind::Result { result_type: ResultType::Absent | ResultType::Complete, .. } => {
+            Ok(())
+        }
+        AnswerKind::Result {
+            result_type: ResultType::InputRequired | ResultType::Task, ..
+        } => Err(ServerFault::Nonsense("it asks for input or begins a task, which is not carried")),
+        AnswerKind::Notification(_) | AnswerKind::Request { .. } => {
+            Err(ServerFault::Nonsense("it answered with a message of its own"))
+        }
+    }
 }
 
 /// A server's code outside 32 bits is recorded as the nearest one inside.

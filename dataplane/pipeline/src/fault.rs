@@ -73,6 +73,8 @@ pub(crate) enum Refusal<'m> {
     },
     Killed(Box<Kill>),
     StaleCursor,
+    /// A part of the protocol that this gateway does not carry.
+    NotCarried(&'static str),
     Slow,
     Draining,
 }

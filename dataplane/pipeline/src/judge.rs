@@ -42,6 +42,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// What becomes of a request.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation a call")]
 pub(crate) enum Verdict {
     /// The outbox holds the answer, which may leave once the record is durable.
     Reply { gate: Option<RecordNumber>, keep_alive: bool },
@@ -241,6 +242,13 @@ impl Stages {
         let Target { server, tool } = target;
         if !configuration.table.may_see(&asked.caller.subject, tool) {
             return Err(Refusal::UnknownTool.into());
+        }
+        let message = call.message;
+        if message.request_state.is_some() || message.input_responses.is_some() {
+            return Err(Refusal::NotCarried("requestState and inputResponses").into());
+        }
+        if message.task.is_some() {
+            return Err(Refusal::NotCarried("task").into());
         }
         if let Some(kill) = self.kill_of(asked.caller, server, tool, configuration, now.wall) {
             self.counters.killed += 1;

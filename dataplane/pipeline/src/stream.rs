@@ -12,7 +12,7 @@ use dataplane_relay::sse;
 use dataplane_telemetry::Now;
 
 use crate::core::{Core, Stages};
-use crate::exchange::{Exchange, Outcome, Progress};
+use crate::exchange::{Exchange, Outcome, Progress, released};
 use crate::fault::{Fault, ServerFault};
 use crate::incoming::{Heard, Incoming};
 use crate::wire;
@@ -119,6 +119,7 @@ impl Exchange {
                 // Servers were told of no capability to ask for.
                 AnswerKind::Request { .. } => {}
                 kind @ (AnswerKind::Result { .. } | AnswerKind::Error { .. }) => {
+                    released(kind)?;
                     stream.is_answered = true;
                     let bytes = core.stages.page.len() as u64;
                     sse::write_event(&mut event_out, b"", &core.stages.page);

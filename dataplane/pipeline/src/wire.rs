@@ -273,9 +273,10 @@ pub(crate) fn ending(fault: &Fault<'_>) -> Told {
             Refusal::NotAcceptable => refused(406, code::MALFORMED),
             Refusal::Parse(fault) => refused(fault.status(), fault.code()),
             Refusal::Era(fault) => refused(fault.status, fault.code),
-            Refusal::UnknownTool | Refusal::UnknownServer | Refusal::StaleCursor => {
-                refused(200, code::INVALID_PARAMS)
-            }
+            Refusal::UnknownTool
+            | Refusal::UnknownServer
+            | Refusal::StaleCursor
+            | Refusal::NotCarried(_) => refused(200, code::INVALID_PARAMS),
             Refusal::Denied(_) => refused(200, code::DENIED),
             Refusal::Quota { .. } => refused(429, code::QUOTA),
             Refusal::Killed(_) => refused(200, code::KILLED),
@@ -401,6 +402,7 @@ fn refusal_sentence(configuration: Option<&Configuration>, refusal: &Refusal<'_>
         Refusal::Era(fault) => fault.rule.into(),
         Refusal::UnknownTool => "unknown tool, or not one that you may use".into(),
         Refusal::UnknownServer => "unknown server, or not one that you may use".into(),
+        Refusal::NotCarried(what) => format!("{what} in a call is not carried by this gateway"),
         Refusal::StaleCursor => "this cursor is not valid any more: list from the start".into(),
         Refusal::Denied(denial) => denial_sentence(configuration, *denial),
         Refusal::Quota { quota, wait_ms } => {
