@@ -34,6 +34,7 @@ pub mod session;
 mod stream;
 mod upstream_sessions;
 mod wire;
+mod words;
 
 pub use configuration::{Configuration, Unfit, Upstream};
 pub use connection::{Connection, Fate, ServerTrouble, Step};
