@@ -1,0 +1,261 @@
+//! portcullis-bench: what a governed call costs, beside HAProxy and a direct server.
+//!
+//! One rig for all: each measured process alone on one processor, load and origin on another, the
+//! same payload, interleaved rounds. It reports processor time per call, calls a second, latencies
+//! without coordinated omission, and ratios to HAProxy over TLS of the same round.
+
+mod answer;
+mod client;
+mod clock;
+mod compare;
+mod haproxy;
+mod load;
+mod material;
+mod mix;
+mod origin;
+mod place;
+mod poll;
+mod portcullis;
+mod report;
+mod rest;
+mod rig;
+mod single;
+mod usage;
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::compare::Extent;
+use crate::material::Material;
+use crate::mix::Mix;
+use crate::place::Cores;
+use crate::report::Report;
+use crate::rig::{Kind, Origin, Target};
+
+/// Load generator and comparison. Figures of two runs are comparable as ratios only.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    compare: Compare,
+    #[command(flatten)]
+    rig: Rig,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Targets side by side; this is also what happens without a command.
+    Compare(Compare),
+    /// How soon the gateway answers its first call after exec.
+    Start {
+        #[arg(long, default_value_t = 15)]
+        starts: usize,
+    },
+    /// What open TLS connections weigh.
+    Memory {
+        #[arg(long, default_value_t = 1_000)]
+        connections: usize,
+        #[arg(long, value_delimiter = ',', default_value = "haproxy-tls,portcullis")]
+        targets: Vec<Kind>,
+    },
+    /// The server that everything else stands before.
+    #[command(hide = true)]
+    Origin {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        tools: usize,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+struct Compare {
+    #[arg(long, value_delimiter = ',', default_value = "direct,haproxy-tls,portcullis")]
+    targets: Vec<Kind>,
+    #[arg(long, value_delimiter = ',', default_value = "call,churn,denial")]
+    mixes: Vec<Mix>,
+    /// Rounds that count, after one that does not.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of a shot; processor time is counted in steps of 10 ms.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Jobs a second of the open loop, several with commas; empty for saturation alone.
+    #[arg(long, value_delimiter = ',', default_value = "1500")]
+    rates: Vec<u64>,
+}
+
+#[derive(Debug, Args)]
+struct Rig {
+    /// The processor of what is measured.
+    #[arg(long, global = true, default_value_t = 0)]
+    proxy_core: usize,
+    /// The processor of load, origin and control plane.
+    #[arg(long, global = true, default_value_t = 1)]
+    load_core: usize,
+    /// Tools that the server offers, all of them in the bundle.
+    #[arg(long, global = true, default_value_t = 500)]
+    tools: usize,
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Keep the folder with configurations and logs.
+    #[arg(long, global = true)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    raise_open_files();
+    match cli.command {
+        Some(Command::Origin { listen, tools }) => origin::serve(listen, tools),
+        Some(Command::Start { starts }) => start(&cli.rig, starts),
+        Some(Command::Memory { connections, targets }) => memory(&cli.rig, connections, &targets),
+        Some(Command::Compare(compare)) => run(&cli.rig, &compare),
+        None => run(&cli.rig, &cli.compare),
+    }
+}
+
+/// What one subcommand stands on; ends with it.
+struct Setting {
+    targets: Vec<Target>,
+    _origin: Origin,
+    _material: Material,
+    conditions: Vec<String>,
+}
+
+impl Setting {
+    fn new(rig: &Rig, kinds: &[Kind]) -> anyhow::Result<Self> {
+        let cores = Cores { proxy: rig.proxy_core, load: rig.load_core };
+        cores.check()?;
+        let mut conditions = conditions(rig, kinds)?;
+        let mut material = Material::new()?;
+        if rig.keep {
+            material.place.keep();
+            eprintln!("kept in {}", material.place.path("").display());
+        }
+        let origin = Origin::start(&material, cores, rig.tools)?;
+        let mut targets = Vec::new();
+        for kind in kinds {
+            targets.push(Target::start(*kind, &material, cores, &origin)?);
+        }
+        // Only now: what was started has taken its own place.
+        if !place::take(cores.load)? {
+            conditions.push("Without priority (nice) for want of the privilege.".to_owned());
+        }
+        Ok(Self { targets, _origin: origin, _material: material, conditions })
+    }
+}
+
+fn run(rig: &Rig, compare: &Compare) -> anyhow::Result<()> {
+    let mut setting = Setting::new(rig, &compare.targets)?;
+    let extent = Extent {
+        mixes: compare.mixes.clone(),
+        rounds: compare.rounds.max(1),
+        shot_ms: compare.seconds.max(1) * 1_000,
+        connections: compare.connections.max(1),
+        rates: compare.rates.clone(),
+    };
+    setting.conditions.push(format!(
+        "{} connections, {} rounds of {} s, tokens of {} bytes, {} tools.",
+        extent.connections,
+        extent.rounds,
+        compare.seconds,
+        setting._material.token.len(),
+        rig.tools
+    ));
+    let chapters = compare::run(&setting.targets, &extent, |line| eprintln!("{line}"))?;
+    let report = Report::new(setting.conditions, &chapters);
+    print(rig.output, &report, &report.table())
+}
+
+fn start(rig: &Rig, count: usize) -> anyhow::Result<()> {
+    let mut setting = Setting::new(rig, &[Kind::Portcullis])?;
+    let target = setting.targets.first_mut();
+    let target = target.ok_or_else(|| anyhow::anyhow!("no target"))?;
+    let starts = single::starts(target, count, rig.tools)?;
+    let spread = starts.first_answer_ms;
+    let text = format!(
+        "exec to first answered call: {:.2} ms [{:.2}..{:.2}], {} starts, {} tools in the bundle, \
+         {} calls in the log\n",
+        spread.median, spread.min, spread.max, starts.starts, starts.tools, starts.calls_before
+    );
+    print(rig.output, &starts, &text)
+}
+
+fn memory(rig: &Rig, connections: usize, kinds: &[Kind]) -> anyhow::Result<()> {
+    let setting = Setting::new(rig, kinds)?;
+    let (mut all, mut text) = (Vec::new(), String::new());
+    for target in &setting.targets {
+        let memory = single::memory(target, connections)?;
+        text += &format!(
+            "{:<14} {:.1} MiB with {connections} connections ({:.1} before, {:.1} KiB each)\n",
+            memory.target, memory.with_connections_mib, memory.before_mib, memory.kib_a_connection
+        );
+        all.push(memory);
+    }
+    print(rig.output, &all, &text)
+}
+
+fn print(output: Output, report: &impl serde::Serialize, table: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Table => out.write_all(table.as_bytes())?,
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, report)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// What a reader has to know to do it again.
+fn conditions(rig: &Rig, kinds: &[Kind]) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    lines.push(format!(
+        "{}, Linux {}; measured process on processor {}, load and origin on {}.",
+        model.map_or("unknown processor", |(_, name)| name),
+        kernel.trim(),
+        rig.proxy_core,
+        rig.load_core
+    ));
+    if kinds.iter().any(|kind| matches!(kind, Kind::HaproxyPlain | Kind::HaproxyTls)) {
+        lines.push(haproxy::version()?);
+    }
+    if cfg!(debug_assertions) {
+        lines.push("BUILT WITHOUT OPTIMISATION: these figures mean nothing.".to_owned());
+    }
+    Ok(lines)
+}
+
+/// A thousand connections need more descriptors than a shell usually gives; children inherit it.
+fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,89 @@
+//! Which processor runs what, and how urgently.
+//!
+//! A child inherits both from the thread that starts it, with all the threads that it makes later.
+//! So a thread takes the child's place, starts it, and goes back to its own.
+
+use anyhow::Context;
+use rustix::process::{getpriority_process, setpriority_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Before ordinary processes of this machine, so that they disturb less.
+const NICE: i32 = -10;
+
+/// The processors of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    /// The process that is measured, alone.
+    pub proxy: usize,
+    /// Load, origin and control plane.
+    pub load: usize,
+}
+
+impl Cores {
+    /// # Errors
+    /// When this process may not use one of them.
+    pub(crate) fn check(self) -> anyhow::Result<()> {
+        let ours = sched_getaffinity(None).context("sched_getaffinity")?;
+        for core in [self.proxy, self.load] {
+            let fits = core < CpuSet::MAX_CPU && ours.is_set(core);
+            anyhow::ensure!(
+                fits,
+                "processor {core} is not ours to use: see --proxy-core, --load-core"
+            );
+        }
+        anyhow::ensure!(
+            self.proxy != self.load,
+            "the measured process needs a processor of its own: two at least"
+        );
+        Ok(())
+    }
+}
+
+/// Moves this thread to `core`, and asks for priority; false when that is not granted.
+///
+/// # Errors
+/// When the processor cannot be had.
+pub(crate) fn take(core: usize) -> anyhow::Result<bool> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("processor {core}"))?;
+    let urgent = getpriority_process(None).is_ok_and(|nice| nice <= NICE);
+    Ok(urgent || setpriority_process(None, NICE).is_ok())
+}
+
+/// Runs `start` on `core`, so that what it starts stays there.
+///
+/// # Errors
+/// What `start` says, or when the processor cannot be had.
+pub(crate) fn on<T>(core: usize, start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let before = sched_getaffinity(None).context("sched_getaffinity")?;
+    take(core)?;
+    let started = start();
+    sched_setaffinity(None, &before).context("sched_setaffinity")?;
+    started
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_inherits_the_processor() {
+        let ours = sched_getaffinity(None).unwrap();
+        let core = (0..CpuSet::MAX_CPU).find(|core| ours.is_set(*core)).unwrap();
+        let show = || {
+            Ok(Command::new("grep").args(["Cpus_allowed_list", "/proc/self/status"]).output()?)
+        };
+        let shown = on(core, show).unwrap().stdout;
+        assert_eq!(String::from_utf8_lossy(&shown).trim(), format!("Cpus_allowed_list:\t{core}"));
+        assert_eq!(sched_getaffinity(None).unwrap(), ours);
+    }
+
+    #[test]
+    fn one_processor_is_not_enough() {
+        assert!(Cores { proxy: 0, load: 0 }.check().is_err());
+        assert!(Cores { proxy: CpuSet::MAX_CPU, load: 0 }.check().is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! Two figures of the gateway alone: how soon it answers, and what a thousand connections weigh.
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use crate::clock::now_ns;
+use crate::load::{Load, Pace};
+use crate::mix::{Mix, Script};
+use crate::report::Spread;
+use crate::rig::{Running, Target};
+use crate::usage;
+
+/// How long a start may take before it is a failure.
+const START_NS_MAX: u64 = 10_000_000_000;
+/// Calls before the starts, so that the log has something in it.
+const BEFORE_MS: u64 = 2_000;
+
+/// From `exec` to the first answered call.
+#[derive(Debug, Serialize)]
+pub(crate) struct Starts {
+    pub starts: usize,
+    pub tools: usize,
+    /// Calls in the log that it opens.
+    pub calls_before: u64,
+    pub first_answer_ms: Spread,
+}
+
+/// Starts the gateway again and again, and calls as soon as it listens. The time holds fork, exec,
+/// opening the log, loading the bundle, the TLS handshake, the token's signature, and the call.
+///
+/// # Errors
+/// When it does not come up, or answers wrongly.
+pub(crate) fn starts(target: &mut Target, count: usize, tools: usize) -> anyhow::Result<Starts> {
+    let script = Script::new(Mix::Call, &target.paths);
+    let mut load = target.load(8)?;
+    load.warm_up(&script)?;
+    let calls_before = load.run(&script, Pace::Closed, BEFORE_MS)?.done;
+    drop(load);
+    let mut all_ms = Vec::with_capacity(count);
+    for _ in 0..count {
+        let Running::Portcullis(portcullis) = &mut target.running else {
+            anyhow::bail!("only the gateway is started again")
+        };
+        portcullis.gateway.terminate();
+        let begun_ns = now_ns();
+        portcullis.start_gateway()?;
+        let took_ns = first_answer(target, &script, begun_ns)?;
+        all_ms.push(took_ns as f64 / 1e6);
+    }
+    let first_answer_ms = Spread::of(all_ms).context("no start was asked for")?;
+    Ok(Starts { starts: count, tools, calls_before, first_answer_ms })
+}
+
+fn first_answer(target: &Target, script: &Script, begun_ns: u64) -> anyhow::Result<u64> {
+    loop {
+        match Load::new(target.address, target.tls.clone(), 1) {
+            Ok(mut load) => {
+                load.warm_up(script).with_context(|| target.log_tail())?;
+                return Ok(now_ns() - begun_ns);
+            }
+            Err(fault) => {
+                let late = now_ns() - begun_ns > START_NS_MAX;
+                ensure!(!late, "no listener after a start: {fault:#}\n{}", target.log_tail());
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Resident memory.
+#[derive(Debug, Serialize)]
+pub(crate) struct Memory {
+    pub target: &'static str,
+    pub connections: usize,
+    pub before_mib: f64,
+    pub with_connections_mib: f64,
+    pub kib_a_connection: f64,
+}
+
+/// Opens connections, makes one call on each, and looks.
+///
+/// # Errors
+/// When the target does not take or answer them all.
+pub(crate) fn memory(target: &Target, connections: usize) -> anyhow::Result<Memory> {
+    let script = Script::new(Mix::Call, &target.paths);
+    target.load(1)?.warm_up(&script)?;
+    let pid = target.pid()?;
+    let before = usage::resident_kib(pid)?;
+    let mut load = target.load(connections)?;
+    load.warm_up(&script).with_context(|| target.log_tail())?;
+    let with_connections = usage::resident_kib(pid)?;
+    Ok(Memory {
+        target: target.kind.name(),
+        connections,
+        before_mib: before as f64 / 1024.0,
+        with_connections_mib: with_connections as f64 / 1024.0,
+        kib_a_connection: with_connections.saturating_sub(before) as f64 / connections as f64,
+    })
+}
