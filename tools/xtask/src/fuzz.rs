@@ -69,18 +69,28 @@ pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
 
 fn run_one(folder: &Path, logs: &Path, name: &str, seconds: u64) -> bool {
     let log = logs.join(format!("{name}.log"));
+    // What is found goes to the first folder; the seeds in the repository are only read.
+    let found = machine::target_folder().join("fuzz-corpus").join(name);
     let begun = Instant::now();
-    let passed = output_to(&log).is_some_and(|(out, err)| {
-        let status = cargo_fuzz(folder)
-            .args(["run", name, "--"])
-            .arg(format!("-max_total_time={seconds}"))
-            .args(["-rss_limit_mb=2048", "-timeout=10", "-max_len=65536", "-print_final_stats=1"])
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .status();
-        status.is_ok_and(|status| status.success())
-    });
+    let passed =
+        fs::create_dir_all(&found).ok().and_then(|()| output_to(&log)).is_some_and(|(out, err)| {
+            let status = cargo_fuzz(folder)
+                .args(["run", name])
+                .args([&found, &folder.join("corpus").join(name)])
+                .arg("--")
+                .arg(format!("-max_total_time={seconds}"))
+                .args([
+                    "-rss_limit_mb=2048",
+                    "-timeout=10",
+                    "-max_len=65536",
+                    "-print_final_stats=1",
+                ])
+                .stdin(Stdio::null())
+                .stdout(out)
+                .stderr(err)
+                .status();
+            status.is_ok_and(|status| status.success())
+        });
     let text = fs::read_to_string(&log).unwrap_or_default();
     let runs = text
         .lines()

@@ -1,0 +1,3 @@
+//! Event streams from servers.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| dataplane_relay::fuzz::sse(bytes));
