@@ -89,7 +89,8 @@ pub trait Directory: Send + Sync + 'static {
         appliance: &ApplianceId,
     ) -> impl Future<Output = Result<Vec<Secret>, String>> + Send;
 
-    /// The log index from which on records of this appliance are missing here.
+    /// The log index from which on records of this appliance are missing here. A box whose log
+    /// starts anew (a new disk) is enrolled as a new appliance: nothing below this index is shipped.
     fn records_next(
         &self,
         appliance: &ApplianceId,

@@ -13,7 +13,7 @@ use dataplane_bundle::{
     ApplianceId, Bundle, Catalog, Draft, EnrolmentToken, GatewaySettings, Kill, KillList,
     KillTarget, Lease, Revision, Signer,
 };
-use dataplane_sync::{Dirs, Handle, RecordSource, Sink, Standing};
+use dataplane_sync::{Dirs, Handle, RecordSource, Sink};
 use dataplane_telemetry::WallNanos;
 
 /// Longer than anything here takes, even where two cores build something else.
@@ -359,7 +359,7 @@ impl Appliance {
         change: impl FnOnce(&mut dataplane_sync::Config),
     ) {
         let standing = dataplane_sync::load_from_disk(&self.dirs).map(|stored| stored.standing());
-        let standing = standing.unwrap_or(Standing::default());
+        let standing = standing.unwrap_or_default();
         let mut config = dataplane_sync::Config::new(self.dirs.clone(), standing, 7);
         config.good_after_ms = 0;
         change(&mut config);
