@@ -57,7 +57,7 @@ fn main() {
 
 /// How long a start takes: the first ever, then one after a stop in order.
 fn starts(dir: &Path) {
-    for what in ["first start", "start after a stop"] {
+    for what in ["first start", "start after a stop", "and another", "and another"] {
         let signer = NoteSigner::from_seed("bench.example", &[1; 32]).expect("a name");
         let begin = Instant::now();
         let log = start(Config::new(dir, signer, BootId([1; 16]), 1)).expect("the log opens");

@@ -11,8 +11,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dataplane_audit::{BLOCK_BYTES, segment_name, segment_number};
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use dataplane_audit::{BLOCK_BYTES, segment_name, segment_number, used_bytes};
+use rustix::fs::{FallocateFlags, FlockOperation};
 
 use crate::config::StartFault;
 
@@ -25,7 +25,7 @@ const PARTIAL_SUFFIX: &str = ".partial";
 const ZEROS_BYTES: usize = 256 << 10;
 
 /// A segment is read in pieces of it.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 256 << 10;
 
 /// How many times a lock that a dying process still holds is asked for, 10 ms apart.
 const LOCK_TRIES: u32 = 1_000;
@@ -148,7 +148,7 @@ impl Disk {
 /// for milliseconds each (measured: 3.5 ms instead of 0.1).
 fn create_partial(path: &Path, bytes: u64, pause: Duration) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(path)?;
-    let file = open_flags(path, OFlags::empty())?;
+    let file = open_flags(path, 0)?;
     rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
     let mut zeros = Aligned::new(ZEROS_BYTES);
     let mut offset = 0;
@@ -164,11 +164,9 @@ fn create_partial(path: &Path, bytes: u64, pause: Duration) -> io::Result<File> 
 }
 
 /// Past the page cache where the file system can.
-fn open_flags(path: &Path, flags: OFlags) -> io::Result<File> {
-    let open = |flags: OFlags| {
-        OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path)
-    };
-    match open(flags | OFlags::DIRECT) {
+fn open_flags(path: &Path, flags: i32) -> io::Result<File> {
+    let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+    match open(flags | libc::O_DIRECT) {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
             open(flags)
         }
@@ -176,9 +174,10 @@ fn open_flags(path: &Path, flags: OFlags) -> io::Result<File> {
     }
 }
 
-/// One write of it is durable or fails.
+/// One write of it is durable or fails. Not `O_SYNC`, which would also wait for the file's times: they
+/// change with each tick of the clock and cost a commit of the file system's journal.
 fn open_for_groups(path: &Path) -> io::Result<File> {
-    let file = open_flags(path, OFlags::DSYNC)?;
+    let file = open_flags(path, libc::O_DSYNC)?;
     for _ in 0..LOCK_TRIES {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -235,8 +234,10 @@ pub(crate) fn read_used(file: &File, quiet: u64) -> io::Result<Vec<u8>> {
             break;
         }
         used.extend_from_slice(piece);
-        let quiet_end = piece.iter().rev().take_while(|byte| **byte == 0).count() as u64;
-        zeros = if quiet_end == read as u64 { zeros + quiet_end } else { quiet_end };
+        zeros = match used_bytes(piece) {
+            0 => zeros + read as u64,
+            end => (read - end) as u64,
+        };
     }
     Ok(used)
 }
@@ -285,4 +286,31 @@ pub(crate) fn io_fault(what: &'static str, path: &Path, error: io::Error) -> Sta
 
 pub(crate) fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_written_synchronously_but_without_the_files_times() {
+        let dir = std::env::temp_dir().join(format!("portcullis-flags-{}", std::process::id()));
+        let disk = Disk::open(&dir).unwrap();
+        let made = disk.create(1, 2 << 20, Duration::ZERO).unwrap();
+        let flags = rustix::fs::fcntl_getfl(&made.file).unwrap().bits() as i32;
+        assert_eq!(flags & libc::O_SYNC, libc::O_DSYNC);
+        assert_eq!(read_used(&made.file, u64::MAX).unwrap(), vec![0; 2 << 20]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn lent_memory_starts_at_a_block() {
+        let mut memory = Aligned::new(8_192);
+        for len in [0, 4_096, 8_192, 9_000] {
+            let (bytes, range) = memory.lend(len);
+            assert!((bytes.as_ptr() as usize + range.start).is_multiple_of(BLOCK_BYTES));
+            assert_eq!(range.len(), len.min(8_192));
+            memory.take_back(bytes);
+        }
+    }
 }

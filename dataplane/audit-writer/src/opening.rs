@@ -143,7 +143,7 @@ fn last_segment(
     let fault = |error| io_fault("segment", &path, error);
     let segment = disk.reopen(number).map_err(fault)?;
     // A crash leaves at most one group unfinished, so nothing of it lies further on.
-    let bytes = read_used(&segment.file, 2 * GROUP_BYTES_MAX as u64).map_err(fault)?;
+    let bytes = read_used(&segment.file, GROUP_BYTES_MAX as u64).map_err(fault)?;
     let damaged = |_| StartFault::Damaged { path: path.clone(), offset: 0 };
     let recovered = recover(&bytes, kept).map_err(damaged)?;
     let origin = &recovered.scan.header.origin;

@@ -121,9 +121,12 @@ pub(crate) fn read<'a>(
     leaves: &mut Vec<Hash>,
 ) -> Result<(Group<'a>, Hash), GroupFault> {
     leaves.clear();
-    if bytes.get(..BLOCK_BYTES).is_none_or(is_zero) {
-        // What is left of a file that was cut inside a block is no group, but no nothing either.
-        return Err(if is_zero(bytes) { GroupFault::Absent } else { GroupFault::Cut });
+    match bytes.get(..BLOCK_BYTES) {
+        Some(block) if is_zero(block) => return Err(GroupFault::Absent),
+        None if is_zero(bytes) => return Err(GroupFault::Absent),
+        // What is left of a file that was cut inside a block is no group, but not nothing either.
+        None => return Err(GroupFault::Cut),
+        Some(_) => (),
     }
     if !bytes.starts_with(&MAGIC) {
         return Err(GroupFault::NoGroup);

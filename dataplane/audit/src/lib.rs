@@ -42,5 +42,5 @@ pub use record::{
 };
 pub use scan::{GroupReader, Position, Recovered, Rest, Scan, recover};
 pub use segment::{
-    BLOCK_BYTES, HeaderFault, Previous, SegmentHeader, segment_name, segment_number,
+    BLOCK_BYTES, HeaderFault, Previous, SegmentHeader, segment_name, segment_number, used_bytes,
 };

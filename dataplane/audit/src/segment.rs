@@ -176,7 +176,8 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// How many bytes there are up to the last one that is not zero.
-pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
+#[must_use]
+pub fn used_bytes(bytes: &[u8]) -> usize {
     let (chunks, mut used) = (bytes.rchunks(BLOCK_BYTES), bytes.len());
     for chunk in chunks {
         if !is_zero(chunk) {
