@@ -50,7 +50,7 @@ fn every_truncation_gives_the_longest_valid_prefix() {
 /// The last write is a group of two blocks. Any of its 16 sectors may have arrived or not.
 #[test]
 fn every_torn_mix_of_the_last_write_is_all_or_nothing() {
-    let mut world = World::new(SEGMENT_BYTES);
+    let mut world = World::new(5 * BLOCK);
     assert!(world.group(0..3).unwrap());
     let before = world.disk.files[&1].clone();
     assert!(world.group(3..25).unwrap());
