@@ -4,14 +4,15 @@
 //! and a policy is checked against those of the tools that it reaches. Schemas and verdicts are
 //! remembered between compilations, because most of them stay the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use cedar_policy::pst::{Clause, Expr, Var};
 use cedar_policy::{PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
 
 use crate::diagnostic::{Diagnostic, Severity, position};
 use crate::load::{self, Policy, children};
-use crate::schema::{Object, Shape, cedar_schema, cedar_type};
+use crate::schema::{Shape, cedar_schema, cedar_type};
 use crate::specialise::{ToolView, argument_type};
 
 /// Schemas and verdicts kept; when there are more, all are forgotten.
@@ -28,8 +29,10 @@ pub(crate) struct Verdict {
 /// Checks policies.
 #[derive(Default)]
 pub(crate) struct Checker {
-    schemas: HashMap<String, Option<Validator>>,
-    verdicts: HashMap<(String, String), Verdict>,
+    /// By the type of the arguments.
+    schemas: HashMap<Arc<str>, Option<Validator>>,
+    /// By the type of the arguments and the policy's text.
+    verdicts: HashMap<(Arc<str>, String), Verdict>,
 }
 
 impl Checker {
@@ -43,11 +46,15 @@ impl Checker {
             *self = Self::default();
         }
         let looks = looks_at_arguments(policy);
+        let none: Arc<str> = "{}".into();
+        let mut seen = BTreeSet::new();
         let (mut any_possible, mut count) = (false, 0);
         for tool in reached {
-            let none = Object::default();
-            let arguments = if looks { &tool.arguments } else { &none };
-            let verdict = self.verdict(policy, cedar_schema(arguments));
+            let arguments = if looks { &tool.cedar_type } else { &none };
+            if !seen.insert(Arc::clone(arguments)) {
+                continue;
+            }
+            let verdict = self.verdict(policy, arguments);
             if !verdict.complaints.is_empty() {
                 let complaints = verdict.complaints.iter();
                 return complaints.map(|found| explain(policy, tool, found)).collect();
@@ -66,13 +73,15 @@ impl Checker {
         vec![Diagnostic { help, ..policy.complaint(None, message) }]
     }
 
-    fn verdict(&mut self, policy: &Policy, schema: String) -> Verdict {
-        let key = (schema, policy.place.text.clone());
+    fn verdict(&mut self, policy: &Policy, arguments: &Arc<str>) -> Verdict {
+        let key = (Arc::clone(arguments), policy.place.text.clone());
         if let Some(known) = self.verdicts.get(&key) {
             return known.clone();
         }
-        let validator = self.schemas.entry(key.0.clone()).or_insert_with(|| {
-            Schema::from_cedarschema_str(&key.0).ok().map(|(schema, _)| Validator::new(schema))
+        let validator = self.schemas.entry(Arc::clone(arguments)).or_insert_with(|| {
+            Schema::from_cedarschema_str(&cedar_schema(arguments))
+                .ok()
+                .map(|(schema, _)| Validator::new(schema))
         });
         let verdict = match validator {
             Some(validator) => validate(validator, policy),

@@ -17,7 +17,7 @@ use crate::literal::Literals;
 use crate::load::{self, Policy, whole};
 use crate::names::Names;
 use crate::schema::Object;
-use crate::specialise::{Refused, Specialiser, ToolView};
+use crate::specialise::{Reach, Refused, Specialiser, ToolView};
 use crate::table::{self, Looked, Stuck, ToolRules, World};
 
 /// Stack for a compilation. Cedar takes up to 30 KiB a level unoptimised, and `load` lets through a
@@ -125,17 +125,12 @@ impl Compiler {
     ) -> Vec<Vec<usize>> {
         let mut reached = Vec::with_capacity(policies.len());
         for policy in policies {
-            let mut mine = Vec::new();
-            for (at, tool) in tools.iter().enumerate() {
-                match Specialiser::reaches(policy, tool) {
-                    Ok(true) => mine.push(at),
-                    Ok(false) => {}
-                    Err(refused) => {
-                        complaints.all.push(not_compiled(policy, &refused));
-                        break;
-                    }
-                }
-            }
+            let reach = Reach::of(policy).unwrap_or_else(|refused| {
+                complaints.all.push(not_compiled(policy, &refused));
+                Reach::Nothing
+            });
+            let hit = tools.iter().enumerate().filter(|(_, tool)| reach.hits(tool));
+            let mine: Vec<usize> = hit.map(|(at, _)| at).collect();
             if mine.is_empty() {
                 complaints.all.push(unreached(policy));
             }
@@ -251,10 +246,12 @@ fn catalog(input: &Input) -> Result<Catalog, Vec<Diagnostic>> {
             if views.last().is_some_and(|last| *last.uid.name == *name) {
                 complaints.push(whole(format!("the tool `{name}` is there twice")));
             }
+            let arguments = Object::of_tool(&tool.input_schema);
             views.push(ToolView {
                 uid: Uid::new(FactKind::Tool, &name),
                 server: Uid::new(FactKind::Server, &server.name),
-                arguments: Object::of_tool(&tool.input_schema),
+                cedar_type: arguments.cedar().into(),
+                arguments,
                 destructive: tool.destructive,
                 read_only: tool.read_only,
             });

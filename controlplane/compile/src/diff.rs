@@ -1,9 +1,10 @@
 //! What a change of policy changes: for which tool, for whom, from what to what.
 //!
 //! Both revisions are asked about the same callers: of each kind nobody in particular, every single
-//! role and group that either names, and every member of either directory. For each the rules that
-//! are left once membership is known are printed without numbers and compared; equal print means
-//! equal behaviour. Callers who see the same change are put together.
+//! role and group that either names, and the members of either directory, those alike as one. For
+//! each the rules that are left once membership is known are printed without numbers and compared;
+//! equal print means equal behaviour. Callers who see the same change are put together. A tool whose
+//! rules print alike is compared only for those whom the directory changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::table::{brings, kind_fact};
 pub struct Change {
     /// `server/tool`.
     pub tool: String,
-    /// Whom it concerns, in words: `everyone`, `role support`, `user acme/ann`.
+    /// Whom it concerns, in words: `everyone`, `role support`, `user acme/ann and 3 more`.
     pub callers: Vec<String>,
     /// What was decided for them.
     pub before: String,
@@ -53,8 +54,17 @@ fn of_tool(
     places: &[BTreeMap<Arc<str>, usize>; 2],
     tool: &Arc<str>,
 ) -> Vec<Change> {
+    let [old_place, new_place] = [&places[0], &places[1]].map(|places| places.get(tool).copied());
+    let same_rules = match (old_place, new_place) {
+        (Some(old), Some(new)) => print(sides[0], old) == print(sides[1], new),
+        _ => false,
+    };
     let mut groups: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for somebody in people {
+        let [old_facts, new_facts] = &somebody.facts;
+        if same_rules && old_facts == new_facts {
+            continue;
+        }
         let [old, new] = [(0, sides[0]), (1, sides[1])].map(|(side, sidecar)| {
             let place = places.get(side).and_then(|places| places.get(tool));
             let facts = somebody.facts.get(side);
@@ -76,6 +86,19 @@ fn of_tool(
         after,
     });
     changes.collect()
+}
+
+/// Whether it forbids, its obligations, its condition.
+type Printed<'s> = (bool, &'s [(String, String)], String);
+
+/// All rules of a tool, membership still open.
+fn print(sidecar: &Sidecar, at: usize) -> BTreeSet<Printed<'_>> {
+    let rules = sidecar.rules.get(at).map(Vec::as_slice).unwrap_or_default();
+    let printed = rules.iter().filter_map(|(number, condition)| {
+        let policy = sidecar.policies.get(*number as usize)?;
+        Some((policy.forbid, policy.obligations.as_slice(), render::condition(condition)))
+    });
+    printed.collect()
 }
 
 const DENIED: &str = "denied: no rule allows it";
@@ -122,7 +145,8 @@ fn people(sides: [&Sidecar; 2]) -> Vec<Somebody> {
         condition.facts(&mut named);
     }
     let of = |kind: CallerKind, brought: &dyn Fn(&Sidecar) -> Vec<Uid>| {
-        sides.map(|side| brought(side).into_iter().chain([kind_fact(kind)]).collect())
+        let asked = |uid: &Uid| named.contains(uid);
+        sides.map(|side| brought(side).into_iter().chain([kind_fact(kind)]).filter(asked).collect())
     };
     let kinds = [
         (CallerKind::User, "user"),
@@ -143,13 +167,14 @@ fn people(sides: [&Sidecar; 2]) -> Vec<Somebody> {
             out.push(Somebody { words, facts });
         }
     }
-    out.extend(members(sides));
+    out.extend(members(sides, &named, &out));
     out
 }
 
-/// Members of either directory whose facts are not those of a single role.
-fn members(sides: [&Sidecar; 2]) -> Vec<Somebody> {
-    let mut known: BTreeMap<(&str, String), [BTreeSet<Uid>; 2]> = BTreeMap::new();
+/// Members of either directory who differ from everybody so far; those alike are one, by the name
+/// of the first.
+fn members(sides: [&Sidecar; 2], named: &BTreeSet<Uid>, known: &[Somebody]) -> Vec<Somebody> {
+    let mut all: BTreeMap<(&str, String), [BTreeSet<Uid>; 2]> = BTreeMap::new();
     for (side, sidecar) in sides.iter().enumerate() {
         for member in &sidecar.directory.members {
             let word = match member.kind {
@@ -158,17 +183,25 @@ fn members(sides: [&Sidecar; 2]) -> Vec<Somebody> {
                 CallerKind::Service => "service",
             };
             let key = (word, format!("{}/{}", member.tenant, member.name));
-            let both = || {
-                [BTreeSet::from([kind_fact(member.kind)]), BTreeSet::from([kind_fact(member.kind)])]
-            };
-            let entry = known.entry(key).or_insert_with(both);
+            let kind =
+                || [kind_fact(member.kind)].into_iter().filter(|uid| named.contains(uid)).collect();
+            let entry = all.entry(key).or_insert_with(|| [kind(), kind()]);
             let Some(facts) = entry.get_mut(side) else { continue };
             let directory = &sidecar.directory;
             let roles = member.roles.iter().flat_map(|r| brings(directory, FactKind::Role, r));
             let groups = member.groups.iter().flat_map(|g| brings(directory, FactKind::Group, g));
-            facts.extend(roles.chain(groups));
+            facts.extend(roles.chain(groups).filter(|uid| named.contains(uid)));
         }
     }
-    let somebody = |((word, name), facts)| Somebody { words: format!("{word} {name}"), facts };
-    known.into_iter().map(somebody).collect()
+    let mut alike: BTreeMap<[BTreeSet<Uid>; 2], (String, usize)> = BTreeMap::new();
+    for ((word, name), facts) in all {
+        if !known.iter().any(|somebody| somebody.facts == facts) {
+            alike.entry(facts).or_insert_with(|| (format!("{word} {name}"), 0)).1 += 1;
+        }
+    }
+    let somebody = |(facts, (first, count)): (_, (String, usize))| Somebody {
+        words: if count == 1 { first } else { format!("{first} and {} more", count - 1) },
+        facts,
+    };
+    alike.into_iter().map(somebody).collect()
 }

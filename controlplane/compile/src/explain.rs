@@ -20,6 +20,7 @@ use crate::compile::{Compiled, Sidecar};
 use crate::input::{Caller, Directory, Member};
 use crate::ir::Uid;
 use crate::load::Policy;
+use crate::render;
 use crate::specialise::ToolView;
 use crate::table::{self, Stuck, World};
 
@@ -73,9 +74,32 @@ pub struct Explanation {
     pub bad_argument: Option<String>,
     /// All policies that decide: those that err, else the forbids that are true, else the permits.
     pub determining: Vec<(Place, Verdict)>,
+    /// For a denial that no rule asks for: the permits of this tool, and when they would be true.
+    pub would_allow: Vec<(Place, String)>,
     pub obligations: Vec<ObligationText>,
     /// Whether the caller sees the tool in lists.
     pub visible: bool,
+}
+
+impl std::fmt::Display for Explanation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.reason)?;
+        for (place, verdict) in &self.determining {
+            let says = match verdict {
+                Verdict::Applies { forbid: true } => "forbids",
+                Verdict::Applies { forbid: false } => "permits",
+                Verdict::Errs { .. } => "errs",
+            };
+            write!(f, "\n  {says}: {place}")?;
+        }
+        for (place, when) in &self.would_allow {
+            write!(f, "\n  would permit: {place} when {when}")?;
+        }
+        for ObligationText { policy, key, value } in &self.obligations {
+            write!(f, "\n  obliges: @{key}(\"{value}\") of `{policy}`")?;
+        }
+        if self.visible { Ok(()) } else { write!(f, "\n  not in the caller's lists") }
+    }
 }
 
 /// A question about what is not there.
@@ -168,6 +192,10 @@ pub(crate) fn explain_with(
         allow: decision.allow,
         reason: reason(sidecar, &decision, bad_argument.as_deref(), &determining),
         rule: rule(sidecar, &decision),
+        would_allow: match decision.why {
+            Why::NoPermit => permits(sidecar, at),
+            _ => Vec::new(),
+        },
         determining: if bad_argument.is_some() { Vec::new() } else { determining },
         bad_argument,
         obligations: obligations.collect(),
@@ -201,6 +229,16 @@ pub(crate) fn subject(table: &Table, caller: &Caller) -> Subject {
         roles: &roles,
         groups: &groups,
     })
+}
+
+/// The permits that reach a tool, and their conditions as specialised for it.
+fn permits(sidecar: &Sidecar, at: usize) -> Vec<(Place, String)> {
+    let rules = sidecar.rules.get(at).map(Vec::as_slice).unwrap_or_default();
+    let permits = rules.iter().filter_map(|(number, condition)| {
+        let policy = sidecar.policies.get(*number as usize).filter(|policy| !policy.forbid)?;
+        Some((Place::of(policy), render::condition(condition)))
+    });
+    permits.collect()
 }
 
 fn rule(sidecar: &Sidecar, decision: &Decision) -> Option<Place> {

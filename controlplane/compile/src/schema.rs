@@ -103,7 +103,7 @@ pub(crate) fn cedar_type(kind: FieldType) -> &'static str {
 }
 
 /// The schema of one tool: the same for all tools but for the type of `context.arguments`.
-pub(crate) fn cedar_schema(arguments: &Object) -> String {
+pub(crate) fn cedar_schema(arguments: &str) -> String {
     format!(
         "entity Role; entity Tenant; entity Group in [Role];\n\
          entity User in [Role, Group, Tenant] {{ tenant: Tenant }};\n\
@@ -111,8 +111,7 @@ pub(crate) fn cedar_schema(arguments: &Object) -> String {
          entity Service in [Role, Group, Tenant] {{ tenant: Tenant }};\n\
          entity Server; entity Tool in [Server] {{ destructive: Bool, read_only: Bool }};\n\
          action call appliesTo {{ principal: [User, Agent, Service], resource: Tool, context: {{\n\
-         arguments: {}, now: datetime, era: String, agent?: Agent }} }};\n",
-        arguments.cedar()
+         arguments: {arguments}, now: datetime, era: String, agent?: Agent }} }};\n"
     )
 }
 

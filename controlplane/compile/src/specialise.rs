@@ -6,6 +6,7 @@
 //! operators that a later Cedar adds fall into the refusing arm, so none can be compiled wrongly.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cedar_policy::pst::{
     ActionConstraint, BinaryOp, Clause, EntityOrSlot, EntityType, EntityUID, Expr, Literal,
@@ -31,6 +32,8 @@ pub(crate) struct ToolView {
     /// `Server::"server"`.
     pub(crate) server: Uid,
     pub(crate) arguments: Object,
+    /// The same as a Cedar type; equal for many tools, and compared often.
+    pub(crate) cedar_type: Arc<str>,
     pub(crate) destructive: bool,
     pub(crate) read_only: bool,
 }
@@ -120,6 +123,50 @@ pub(crate) fn action() -> Uid {
     Uid::new(FactKind::Action, "call")
 }
 
+/// Which tools the head of a policy lets it apply to.
+pub(crate) enum Reach {
+    Everything,
+    Nothing,
+    /// A tool, or the tools of a server, by name.
+    Within(Uid),
+    /// One tool, by name.
+    Only(Uid),
+}
+
+impl Reach {
+    /// Reads the head of a policy.
+    ///
+    /// # Errors
+    /// When it names an entity of a type that there is not.
+    pub(crate) fn of(policy: &Policy) -> Result<Self, Refused> {
+        let acts = match &policy.body.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(named) => known_uid(named)? == action(),
+            ActionConstraint::In(named) => named.iter().any(|named| uid(named) == Some(action())),
+        };
+        let is_tool = |ty: &EntityType| kind(ty) == Some(FactKind::Tool);
+        Ok(match &policy.body.resource {
+            _ if !acts => Self::Nothing,
+            ResourceConstraint::Any => Self::Everything,
+            ResourceConstraint::Eq(e) => Self::Only(slotless(e)?),
+            ResourceConstraint::In(e) => Self::Within(slotless(e)?),
+            ResourceConstraint::Is(ty) if is_tool(ty) => Self::Everything,
+            ResourceConstraint::IsIn(ty, e) if is_tool(ty) => Self::Within(slotless(e)?),
+            ResourceConstraint::Is(_) | ResourceConstraint::IsIn(..) => Self::Nothing,
+        })
+    }
+
+    /// Whether this tool is among them.
+    pub(crate) fn hits(&self, tool: &ToolView) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Nothing => false,
+            Self::Only(uid) => *uid == tool.uid,
+            Self::Within(uid) => *uid == tool.uid || *uid == tool.server,
+        }
+    }
+}
+
 /// Specialises conditions for one tool.
 pub(crate) struct Specialiser<'a> {
     pub(crate) tool: &'a ToolView,
@@ -131,28 +178,6 @@ pub(crate) struct Specialiser<'a> {
 }
 
 impl Specialiser<'_> {
-    /// Whether the head of a policy lets it apply to this tool at all.
-    pub(crate) fn reaches(policy: &Policy, tool: &ToolView) -> Result<bool, Refused> {
-        let acts = match &policy.body.action {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(named) => known_uid(named)? == action(),
-            ActionConstraint::In(named) => named.iter().any(|named| uid(named) == Some(action())),
-        };
-        let is_tool = |ty: &EntityType| kind(ty) == Some(FactKind::Tool);
-        let within = |e: &EntityOrSlot| -> Result<bool, Refused> {
-            let uid = slotless(e)?;
-            Ok(uid == tool.uid || uid == tool.server)
-        };
-        Ok(acts
-            && match &policy.body.resource {
-                ResourceConstraint::Any => true,
-                ResourceConstraint::Eq(e) => slotless(e)? == tool.uid,
-                ResourceConstraint::In(e) => within(e)?,
-                ResourceConstraint::Is(ty) => is_tool(ty),
-                ResourceConstraint::IsIn(ty, e) => is_tool(ty) && within(e)?,
-            })
-    }
-
     /// The whole condition of a policy that reaches this tool: principal, then clauses.
     pub(crate) fn condition(&mut self, policy: &Policy) -> Specialised {
         let mut condition = match &policy.body.principal {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use controlplane_compile::{
-    Caller, Case, Directory, Expect, Input, PolicyFile, Question, Server, Tool, compile, diff,
-    explain, run_tests,
+    Caller, Case, Directory, Expect, Input, Member, PolicyFile, Question, Server, Tool, compile,
+    diff, explain, run_tests,
 };
 use dataplane_policy::{CallerKind, Era};
 use dataplane_telemetry::WallNanos;
@@ -139,4 +139,121 @@ fn a_change_is_told_by_tool_and_caller() {
     assert_eq!(changes[0].callers, ["role support"]);
     assert_eq!(changes[0].before, "allowed; denied when context.arguments.amount > 500");
     assert_eq!(changes[0].after, "allowed; denied when context.arguments.amount > 900");
+}
+
+const TWO: &str = r#"
+@id("read") permit(principal in Role::"support", action, resource == Tool::"crm/get_orders");
+@id("everyone") permit(principal, action, resource == Tool::"crm/get_orders") when { context.era == "modern" };
+@id("small") @audit("before_forward") permit(principal in Role::"finance", action, resource == Tool::"crm/refund")
+  when { context.arguments.amount <= 500 && context.arguments.order like "A-*" };
+@id("vip") permit(principal, action, resource == Tool::"crm/refund")
+  when { principal == User::"acme/ann" && context.arguments.amount * 100 < 100000 };
+@id("night") forbid(principal, action, resource == Tool::"crm/refund")
+  when { context.now.toTime() < duration("6h") };
+@id("stop") forbid(principal is Agent, action, resource);
+"#;
+
+#[test]
+fn explanations_read_well() {
+    let compiled = compile(&input(TWO)).unwrap();
+    let ask = |roles: &[&str], tool, arguments, hour: u64| {
+        let now = WallNanos::from_secs(1_777_593_600 + hour * 3_600);
+        let asked = Question { now, ..question(roles, tool, arguments) };
+        explain(&compiled, &asked).unwrap().to_string()
+    };
+    let refund = |amount: i64| json!({ "order": "A-1", "amount": amount });
+    assert_eq!(
+        ask(&["support"], "crm/get_orders", json!({}), 12),
+        "allowed by `read` (support.cedar:2)\n  permits: `read` (support.cedar:2)\n  \
+         permits: `everyone` (support.cedar:3)"
+    );
+    assert_eq!(
+        ask(&["finance"], "crm/refund", refund(90), 12),
+        "allowed by `small` (support.cedar:4)\n  permits: `small` (support.cedar:4)\n  \
+         permits: `vip` (support.cedar:6)\n  obliges: @audit(\"before_forward\") of `small`"
+    );
+    assert_eq!(
+        ask(&["finance"], "crm/refund", refund(90), 3),
+        "denied by `night` (support.cedar:8)\n  forbids: `night` (support.cedar:8)"
+    );
+    assert_eq!(
+        ask(&[], "crm/refund", refund(5_000), 12),
+        "denied: no rule allows this\n  would permit: `small` (support.cedar:4) when \
+         (principal in Role::\"finance\") && ((context.arguments.amount <= 500) && \
+         (context.arguments.order like \"A-*\"))\n  would permit: `vip` (support.cedar:6) when \
+         (principal == User::\"acme/ann\") && ((context.arguments.amount * 100) < 100000)"
+    );
+    assert_eq!(
+        ask(&[], "crm/refund", refund(i64::MAX), 12),
+        "denied: `vip` (support.cedar:6) could not be decided\n  errs: `vip` (support.cedar:6)"
+    );
+}
+
+#[test]
+fn differences_of_members_groups_tools_and_obligations() {
+    let text = r#"
+permit(principal in Role::"support", action, resource == Tool::"crm/refund");
+permit(principal in Group::"oncall", action, resource == Tool::"crm/get_orders");
+"#;
+    let with = |change: &dyn Fn(&mut Input)| {
+        let mut input = input(text);
+        input.directory.groups.insert("oncall".into(), BTreeSet::new());
+        change(&mut input);
+        compile(&input).unwrap()
+    };
+    let told = |old: &_, new: &_| {
+        let line = |c: controlplane_compile::Change| {
+            format!("{} for {}: {} -> {}", c.tool, c.callers.join(", "), c.before, c.after)
+        };
+        diff(old, new).into_iter().map(line).collect::<Vec<_>>()
+    };
+    let plain = with(&|_| {});
+    let denied = "denied: no rule allows it";
+    let carried = with(&|input| {
+        input.directory.groups.insert("oncall".into(), BTreeSet::from(["support".to_owned()]));
+    });
+    assert_eq!(
+        told(&plain, &carried),
+        [format!("crm/refund for group oncall: {denied} -> allowed")]
+    );
+    let bob = with(&|input| {
+        input.directory.members.push(Member {
+            kind: CallerKind::User,
+            tenant: "acme".into(),
+            name: "bob".into(),
+            roles: vec!["support".into()],
+            groups: Vec::new(),
+        });
+    });
+    assert_eq!(told(&plain, &bob), [format!("crm/refund for user acme/bob: {denied} -> allowed")]);
+    let many = with(&|input| {
+        let member = |name: &str| Member {
+            kind: CallerKind::User,
+            tenant: "acme".into(),
+            name: name.into(),
+            roles: vec!["support".into(), "finance".into()],
+            groups: Vec::new(),
+        };
+        input.directory.members.extend(["cat", "dan", "eve"].map(member));
+    });
+    let whom = "user acme/cat and 2 more";
+    assert_eq!(told(&plain, &many), [format!("crm/refund for {whom}: {denied} -> allowed")]);
+    let obliged = with(&|input| {
+        input.policies[0].text = text.replacen("permit", "@approval(\"finance\") permit", 1);
+    });
+    assert_eq!(
+        told(&plain, &obliged),
+        ["crm/refund for role support: allowed -> allowed always with @approval(\"finance\")"]
+    );
+    let removed = with(&|input| {
+        input.policies[0].text = text.lines().nth(1).unwrap().to_owned();
+        input.servers[0].tools.truncate(1);
+    });
+    assert_eq!(
+        told(&plain, &removed),
+        ["crm/get_orders for group oncall: allowed -> there is no such tool"]
+    );
+    // Another name and another line are no difference.
+    let renamed = with(&|input| input.policies[0].text = format!("\n\n@id(\"x\"){text}"));
+    assert_eq!(told(&plain, &renamed), [""; 0]);
 }
