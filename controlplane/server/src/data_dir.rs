@@ -28,9 +28,15 @@ pub(crate) fn prepare(config: &Config) -> anyhow::Result<SealSource> {
             .create(dir)
             .with_context(|| format!("cannot make the data directory {}", dir.display()))?;
     }
+    let database = dir.join(DATABASE_FILE);
+    let existed = database.exists();
+    if !existed {
+        // SQLite gives its files beside it the same mode.
+        write_private(&database, &[])?;
+    }
     match &config.passphrase_file {
         Some(path) => passphrase(path),
-        None => key_file(&dir.join(KEY_FILE), dir.join(DATABASE_FILE).exists()),
+        None => key_file(&dir.join(KEY_FILE), existed),
     }
 }
 

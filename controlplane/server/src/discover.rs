@@ -86,9 +86,10 @@ async fn converse(server: &Server, http: reqwest::Client, now: Time) -> Result<F
         Era::Modern => ClientLifecycleMode::Discover { preferred_versions: modern },
         Era::Auto => ClientLifecycleMode::Auto { preferred_versions: modern, legacy_version: None },
     };
-    let mut running = ().serve_with_lifecycle(transport, lifecycle).await.map_err(|error| {
-        format!("{} could not be asked: {}", server.url, shown(&error.to_string()))
-    })?;
+    let mut running = ()
+        .serve_with_lifecycle(transport, lifecycle)
+        .await
+        .map_err(|error| format!("{} could not be asked: {}", server.url, root_cause(&error)))?;
     let listed = list(&running).await;
     let version = running.peer_info().map(|info| info.protocol_version.as_str().to_owned());
     let _ = running.close().await;
@@ -107,15 +108,23 @@ async fn list(running: &RunningService<rmcp::RoleClient, ()>) -> Result<(), Stri
     for _ in 0..PAGES_MAX {
         let page = PaginatedRequestParams::default().with_cursor(cursor.take());
         let answer = running.list_tools(Some(page)).await;
-        let answer = answer.map_err(|error| {
-            format!("it would not list its tools: {}", shown(&error.to_string()))
-        })?;
+        let answer = answer
+            .map_err(|error| format!("it would not list its tools: {}", root_cause(&error)))?;
         cursor = answer.next_cursor;
         if cursor.is_none() {
             return Ok(());
         }
     }
     Err(format!("its list of tools has more than {PAGES_MAX} pages"))
+}
+
+/// The end of the chain of causes says what happened; what stands before it names rmcp's types.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    shown(&cause.to_string())
 }
 
 /// Checks and digests definitions.
