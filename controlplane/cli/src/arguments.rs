@@ -1,0 +1,277 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// The command line of Portcullis.
+///
+/// Exit codes: 0 done; 1 refused, or not as it should be; 2 wrong command line; 3 the control plane
+/// cannot be reached; 4 there are differences.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version)]
+pub(crate) struct Arguments {
+    /// Where the control plane's REST API is.
+    #[arg(long, global = true, env = "PORTCULLIS_URL", default_value = "http://127.0.0.1:9440")]
+    pub url: String,
+
+    /// An API token; `portcullis login` keeps one.
+    #[arg(long, global = true, env = "PORTCULLIS_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// A certificate authority to trust, PEM, where the REST API has a private one.
+    #[arg(long, global = true, env = "PORTCULLIS_CA")]
+    pub ca: Option<PathBuf>,
+
+    /// How answers are shown.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a folder what is in force.
+    Apply {
+        folder: PathBuf,
+        /// Show what would change, and change nothing (exit code 4 if anything would).
+        #[arg(long)]
+        dry_run: bool,
+        /// Why, for those who read the revisions later.
+        #[arg(long, short, default_value = "")]
+        message: String,
+    },
+    /// Show what applying a folder would change (exit code 4 if anything).
+    Diff { folder: PathBuf },
+    /// Why a caller may, or may not, call a tool with these arguments.
+    Explain(ExplainArguments),
+    /// MCP servers: list, refresh, approve what has drifted.
+    Servers {
+        #[command(subcommand)]
+        action: Option<ServersAction>,
+    },
+    /// All tools that are known.
+    Tools,
+    /// Switch something off for everyone, now.
+    Kill {
+        #[arg(value_enum)]
+        what: Target,
+        /// `server/tool`, `server`, `tenant`, `tenant/user`, `tenant/agent`, a client or a token id.
+        name: String,
+        /// Told to every caller that is refused by it.
+        #[arg(long)]
+        reason: String,
+        /// Seconds until it ends by itself; without it, it stays until it is taken back.
+        #[arg(long)]
+        expires_in_s: Option<u64>,
+    },
+    /// Take a kill back, by its target.
+    Unkill {
+        #[arg(value_enum)]
+        what: Target,
+        name: String,
+    },
+    /// Kills in force.
+    Kills,
+    /// Quotas in force.
+    Quotas,
+    /// Secrets, without their values.
+    Secrets {
+        #[command(subcommand)]
+        action: Option<SecretsAction>,
+    },
+    /// API keys of agents and services.
+    Keys {
+        #[command(subcommand)]
+        action: Option<KeysAction>,
+    },
+    /// Recent calls.
+    Calls(CallsArguments),
+    /// The audit log itself, on this machine, without a server.
+    Audit {
+        #[command(subcommand)]
+        action: AuditAction,
+    },
+    /// How everything is, and what to look at.
+    Status,
+    /// Appliances: list, enrol, remove.
+    Appliances {
+        #[command(subcommand)]
+        action: Option<AppliancesAction>,
+    },
+    /// Revisions, newest first.
+    Revisions,
+    /// A new revision with an old one's content.
+    Rollback {
+        revision: u64,
+        #[arg(long, short, default_value = "")]
+        message: String,
+    },
+    /// Policy tests.
+    Policy {
+        #[command(subcommand)]
+        action: PolicyAction,
+    },
+    /// Keep the address and a token for later commands; the token is read from standard input.
+    Login,
+    /// A script that completes commands in a shell.
+    Completions { shell: Shell },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Target {
+    Tool,
+    Server,
+    Tenant,
+    User,
+    Agent,
+    Client,
+    Token,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    /// `server/tool`.
+    pub tool: String,
+    #[arg(long)]
+    pub tenant: String,
+    #[arg(long)]
+    pub user: Option<String>,
+    #[arg(long)]
+    pub agent: Option<String>,
+    #[arg(long = "role")]
+    pub roles: Vec<String>,
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+    /// The call's arguments, a JSON object.
+    #[arg(long, default_value = "{}")]
+    pub arguments: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServersAction {
+    List,
+    /// Ask a server for its tools now.
+    Refresh {
+        name: String,
+    },
+    /// What differs from what was approved.
+    Drift {
+        name: String,
+    },
+    /// Approve a server's tools as they were found.
+    Approve {
+        name: String,
+        /// Only these; all that drifted without it.
+        #[arg(long = "tool")]
+        tools: Vec<String>,
+        #[arg(long, short, default_value = "")]
+        message: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsAction {
+    List,
+    /// Set a secret; its value is read from standard input and never shown again.
+    Set {
+        name: String,
+    },
+    Remove {
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    List,
+    /// Issue a key; it is shown this once.
+    Issue {
+        #[arg(long)]
+        tenant: String,
+        #[arg(long)]
+        user: Option<String>,
+        #[arg(long)]
+        agent: Option<String>,
+        #[arg(long = "role")]
+        roles: Vec<String>,
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        #[arg(long, default_value = "")]
+        description: String,
+        #[arg(long)]
+        expires_in_s: Option<u64>,
+    },
+    Revoke {
+        id: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CallsArguments {
+    #[arg(long)]
+    pub tenant: Option<String>,
+    #[arg(long)]
+    pub user: Option<String>,
+    #[arg(long)]
+    pub agent: Option<String>,
+    #[arg(long)]
+    pub server: Option<String>,
+    /// The tool's own name.
+    #[arg(long)]
+    pub tool: Option<String>,
+    /// `allow`, `deny`, `quota`, `kill`, ...
+    #[arg(long)]
+    pub decision: Option<String>,
+    /// From this time on, as 2026-01-02T03:04:05Z.
+    #[arg(long)]
+    pub since: Option<String>,
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    /// Go on with new calls as they come, until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditAction {
+    /// Verify a log: every record, the chain, the tree, and the checkpoints that were kept.
+    Verify {
+        /// The log's directory.
+        dir: PathBuf,
+        /// A checkpoint that was kept elsewhere; the log must still contain it.
+        #[arg(long)]
+        checkpoint: Vec<PathBuf>,
+        /// The log's public key, `NAME+HASH+KEY`, to check those checkpoints' signatures.
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppliancesAction {
+    List,
+    /// A one-time token for a new appliance.
+    Enrol {
+        name: String,
+    },
+    /// No longer take an appliance's certificate.
+    Remove {
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyAction {
+    /// Run a folder's tests, without applying it.
+    Test { folder: PathBuf },
+}

@@ -1,1 +1,0 @@
-//! portcullis: the command line.

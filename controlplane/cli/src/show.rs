@@ -1,0 +1,148 @@
+//! Answers as people read them.
+
+use serde_json::Value;
+
+use crate::fault::told_problem;
+use crate::screen::Table;
+
+/// A cell of a value: text without quotes, nothing for nothing, lists with commas.
+pub(crate) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// One row an item, one column a (heading, pointer).
+pub(crate) fn table(items: &[Value], columns: &[(&'static str, &str)]) {
+    let headings: Vec<_> = columns.iter().map(|(heading, _)| *heading).collect();
+    let mut table = Table::new(&headings);
+    for item in items {
+        table.row(columns.iter().map(|(_, at)| cell(item.pointer(at).unwrap_or(&Value::Null))));
+    }
+    table.show();
+}
+
+/// What a change did, or would do.
+pub(crate) fn applied(applied: &Value) {
+    for change in array(&applied["diff"]["changes"]) {
+        let sign = match change["action"].as_str() {
+            Some("added") => '+',
+            Some("removed") => '-',
+            _ => '~',
+        };
+        println!("{sign} {} {}", cell(&change["kind"]), cell(&change["name"]));
+        for field in array(&change["fields"]) {
+            let (before, after) = (&field["before"], &field["after"]);
+            println!("    {}: {before} -> {after}", cell(&field["path"]));
+        }
+        for line in array(&change["lines"]) {
+            println!("    {}", cell(line));
+        }
+    }
+    for sentence in array(&applied["diff"]["behaviour"]) {
+        println!("  {}", cell(sentence));
+    }
+    for found in array(&applied["discovered"]) {
+        discovered(found);
+    }
+    for warning in array(&applied["warnings"]) {
+        if let Ok(problem) = serde_json::from_value(warning.clone()) {
+            println!("{}", told_problem(&problem).replacen("error:", "warning:", 1));
+        }
+    }
+    let tests = &applied["tests"];
+    if tests["passed"].as_u64().unwrap_or(0) > 0 {
+        println!("{} policy tests passed", tests["passed"]);
+    }
+    println!("{}", outcome(applied));
+}
+
+fn outcome(applied: &Value) -> String {
+    let revision = &applied["revision"];
+    let changed = applied["changed"].as_bool().unwrap_or(false);
+    match (changed, applied["dry_run"].as_bool().unwrap_or(false)) {
+        (false, _) => format!("nothing differs; revision {revision} stays in force"),
+        (true, true) => format!("a dry run: revision {revision} stays in force"),
+        (true, false) => {
+            let pushed = cell(&applied["pushed_to"]);
+            let pushed = if pushed.is_empty() {
+                "no appliance is connected".into()
+            } else {
+                format!("pushed to {pushed}")
+            };
+            format!("revision {revision} is in force; {pushed}")
+        }
+    }
+}
+
+/// What a server said when it was asked for its tools.
+pub(crate) fn discovered(found: &Value) {
+    let server = cell(&found["server"]);
+    match found["outcome"].as_str() {
+        Some("pinned") => println!("  {server}: pinned {}", cell(&found["pinned"])),
+        Some("same") => println!("  {server}: as pinned"),
+        Some("drifted") => {
+            println!("  {server}: drifted; nothing new is offered until it is approved");
+            for drift in array(&found["drift"]) {
+                println!("    {} {}", cell(&drift["kind"]), cell(&drift["tool"]));
+            }
+            println!("  try: portcullis servers approve {server}");
+        }
+        _ => println!("  {server}: {}", cell(&found["fault"])),
+    }
+}
+
+/// Why a call is decided as it is.
+pub(crate) fn explained(explained: &Value) {
+    println!("{}: {}", cell(&explained["decision"]), cell(&explained["why"]));
+    for rule in array(&explained["determining"]) {
+        println!("  rule {} at {}:{}", cell(&rule["id"]), cell(&rule["file"]), rule["line"]);
+    }
+    for kill in array(&explained["killed_by"]) {
+        println!("  killed by {}: {}", cell(&kill["author"]), cell(&kill["reason"]));
+    }
+    let visible = explained["visible"].as_bool().unwrap_or(false);
+    println!("  the tool is {} for this caller", if visible { "listed" } else { "hidden" });
+    println!("  revision {}", explained["revision"]);
+}
+
+/// What policy tests said.
+pub(crate) fn tests(report: &Value) {
+    for failure in array(&report["failures"]) {
+        println!(
+            "{}:{}: {} expected {}, got {}: {}",
+            cell(&failure["file"]),
+            failure["line"],
+            cell(&failure["name"]),
+            cell(&failure["expected"]),
+            cell(&failure["got"]),
+            cell(&failure["why"])
+        );
+    }
+    println!("{} passed, {} failed", report["passed"], report["failed"]);
+}
+
+/// How everything is.
+pub(crate) fn status(status: &Value) {
+    println!("control plane {}, since {}", cell(&status["version"]), cell(&status["started_at"]));
+    println!(
+        "revision {}, kill list {} ({} in force)",
+        status["revision"], status["kill_serial"], status["kills"]
+    );
+    for (title, counts) in [("objects", &status["objects"]), ("appliances", &status["appliances"])]
+    {
+        let counts = counts.as_object().into_iter().flatten();
+        let counts: Vec<_> = counts.map(|(name, count)| format!("{count} {name}")).collect();
+        println!("{title}: {}", if counts.is_empty() { "none".into() } else { counts.join(", ") });
+    }
+    for sentence in array(&status["attention"]) {
+        println!("look at: {}", cell(sentence));
+    }
+}
+
+pub(crate) fn array(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
