@@ -32,7 +32,7 @@ pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
         return Outcome::Skipped(why);
     }
     println!("building {} targets", targets.len());
-    let built = cargo_fuzz(&folder).arg("build").status();
+    let built = cargo_fuzz(&folder, "build").status();
     if !built.is_ok_and(|status| status.success()) {
         return failed("cargo fuzz build".to_owned());
     }
@@ -74,8 +74,8 @@ fn run_one(folder: &Path, logs: &Path, name: &str, seconds: u64) -> bool {
     let begun = Instant::now();
     let passed =
         fs::create_dir_all(&found).ok().and_then(|()| output_to(&log)).is_some_and(|(out, err)| {
-            let status = cargo_fuzz(folder)
-                .args(["run", name])
+            let status = cargo_fuzz(folder, "run")
+                .arg(name)
                 .args([&found, &folder.join("corpus").join(name)])
                 .arg("--")
                 .arg(format!("-max_total_time={seconds}"))
@@ -113,9 +113,9 @@ fn output_to(log: &Path) -> Option<(Stdio, Stdio)> {
     Some((file.into(), other.into()))
 }
 
-fn cargo_fuzz(folder: &Path) -> Command {
+fn cargo_fuzz(folder: &Path, verb: &str) -> Command {
     let mut command = Command::new("cargo");
-    command.arg("fuzz").current_dir(folder.parent().unwrap_or(folder));
+    command.args(["fuzz", verb, "--fuzz-dir"]).arg(folder).current_dir(folder);
     command.env("CARGO_TARGET_DIR", machine::target_folder().join("fuzz"));
     match machine::has_nightly() {
         true => command.env("RUSTUP_TOOLCHAIN", "nightly"),
