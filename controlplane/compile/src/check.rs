@@ -13,7 +13,7 @@ use cedar_policy::{PolicySet, Schema, ValidationMode, ValidationWarning, Validat
 use crate::diagnostic::{Diagnostic, Severity, position};
 use crate::load::{self, Policy, children};
 use crate::schema::{Shape, cedar_schema, cedar_type};
-use crate::specialise::{ToolView, argument_type};
+use crate::specialise::{TYPES_HELP, ToolView, argument_type};
 
 /// Schemas and verdicts kept; when there are more, all are forgotten.
 const REMEMBERED_MAX: usize = 100_000;
@@ -174,6 +174,10 @@ fn advise(policy: &Policy, tool: &ToolView, message: &str, byte: usize) -> Optio
     }
     if message.starts_with("the types") || message.starts_with("unexpected type") {
         return typed(policy, tool, message, byte);
+    }
+    // Cedar's own suggestion depends on the order of a hash table.
+    if message.starts_with("unrecognized entity type") {
+        return Some(TYPES_HELP.to_owned());
     }
     if message.contains("extension constructors may not be called with non-literal") {
         let help = "give the argument its `format` (`date-time`, `duration`, `ipv4`, `ipv6`) in the \

@@ -86,6 +86,7 @@ impl Compiler {
     }
 
     fn compile_here(&mut self, input: &Input) -> Result<Compiled, Vec<Diagnostic>> {
+        tenants(input)?;
         let (tools, servers) = catalog(input)?;
         let policies = load::load(&input.policies)?;
         let mut complaints = Complaints::default();
@@ -212,6 +213,15 @@ impl Complaints {
         }
         Ok(())
     }
+}
+
+/// Principals are named `tenant/name`, so a tenant's own name has no slash.
+fn tenants(input: &Input) -> Result<(), Vec<Diagnostic>> {
+    let known = input.directory.known_tenants();
+    let wrong = known.into_iter().filter(|name| name.is_empty() || name.contains('/'));
+    let complain = |name| whole(format!("`{name}` is no tenant name: it is empty or has a `/`"));
+    let complaints: Vec<_> = wrong.map(complain).collect();
+    if complaints.is_empty() { Ok(()) } else { Err(complaints) }
 }
 
 type Catalog = (Vec<ToolView>, Vec<(String, std::ops::Range<usize>)>);

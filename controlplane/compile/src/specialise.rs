@@ -79,7 +79,8 @@ fn known_uid(entity: &EntityUID) -> Result<Uid, Refused> {
     }
 }
 
-const TYPES_HELP: &str =
+/// The entity types that policies may name.
+pub(crate) const TYPES_HELP: &str =
     "write `Role`, `Group`, `Tenant`, `User`, `Agent`, `Service`, `Server` or `Tool`";
 
 /// Entities of the head of a policy: principal, action, resource.

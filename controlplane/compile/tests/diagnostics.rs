@@ -208,6 +208,14 @@ fn names_of_servers_and_tools_are_unique() {
 }
 
 #[test]
+fn tenants_have_no_slash() {
+    let mut odd = input("permit(principal, action, resource);");
+    odd.directory.tenants.insert("acme/eng".into());
+    let said = compile(&odd).unwrap_err()[0].to_string();
+    assert_eq!(said, "error: `acme/eng` is no tenant name: it is empty or has a `/`");
+}
+
+#[test]
 fn deep_conditions_are_refused_and_do_not_overflow_the_stack() {
     let deep = |n: usize| {
         let either = vec!["context has agent"; n].join(" || ");

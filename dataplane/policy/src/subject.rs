@@ -80,6 +80,9 @@ impl Subject {
 
 impl Table {
     /// Resolves a caller: binary searches by name, a few small allocations. Keep it with the caller.
+    ///
+    /// A tenant with a `/` in its name is denied everything: principals are named `tenant/name`, and
+    /// its people could pass for another tenant's.
     #[must_use]
     pub fn subject(&self, caller: &CallerFacts<'_>) -> Subject {
         let mut facts = vec![0u64; self.layout.facts.len().div_ceil(64)];
@@ -97,7 +100,7 @@ impl Table {
         caller.groups.iter().for_each(|group| self.join(&mut facts, FactKind::Group, group));
         let rows = self.layout.servers.iter().map(|server| self.row(server, &facts));
         Subject {
-            stamp: self.stamp,
+            stamp: if caller.tenant.contains('/') { !self.stamp } else { self.stamp },
             rows: rows.collect(),
             values: self.values(caller, kind, principal.as_deref()),
             facts: facts.into(),

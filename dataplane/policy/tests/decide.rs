@@ -234,6 +234,24 @@ fn a_subject_of_another_table_is_denied() {
 }
 
 #[test]
+fn a_tenant_cannot_pass_for_another() {
+    let table = shop();
+    let refund = r#"{"amount":700}"#;
+    let ann = table.subject(&user(&[], &[]));
+    assert!(decide(&table, &ann, "crm/refund", refund).allow);
+    // `User::"acme/ann"` is not the user `ann` of a tenant without a name, nor of `acme/`.
+    for (tenant, name) in
+        [("", "acme/ann"), ("acme/", "ann"), ("acme/ann", ""), ("bolt", "acme/ann")]
+    {
+        let caller = CallerFacts { tenant, user: Some(name), ..user(&["support"], &[]) };
+        let decision = decide(&table, &table.subject(&caller), "crm/refund", refund);
+        assert!(!decision.allow, "{tenant:?} {name:?}");
+    }
+    let slash = CallerFacts { tenant: "acme/x", ..user(&["support"], &[]) };
+    assert_eq!(decide(&table, &table.subject(&slash), "crm/get", "{}").why, Why::Error);
+}
+
+#[test]
 fn hostile_arguments_never_panic() {
     for json in [
         "{}",
