@@ -56,7 +56,7 @@ fn of_tool(
 ) -> Vec<Change> {
     let [old_place, new_place] = [&places[0], &places[1]].map(|places| places.get(tool).copied());
     let same_rules = match (old_place, new_place) {
-        (Some(old), Some(new)) => print(sides[0], old) == print(sides[1], new),
+        (Some(old), Some(new)) => shown(sides[0], old) == shown(sides[1], new),
         _ => false,
     };
     let mut groups: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
@@ -92,7 +92,7 @@ fn of_tool(
 type Printed<'s> = (bool, &'s [(String, String)], String);
 
 /// All rules of a tool, membership still open.
-fn print(sidecar: &Sidecar, at: usize) -> BTreeSet<Printed<'_>> {
+fn shown(sidecar: &Sidecar, at: usize) -> BTreeSet<Printed<'_>> {
     let rules = sidecar.rules.get(at).map(Vec::as_slice).unwrap_or_default();
     let printed = rules.iter().filter_map(|(number, condition)| {
         let policy = sidecar.policies.get(*number as usize)?;
