@@ -123,6 +123,16 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
     ]
 }
 
+/// Builds what is shipped, and these packages, with a profile.
+pub(crate) fn product(profile: &str, further: &[&str]) -> Invocation {
+    let shipped = ["controlplane-server", "controlplane-cli", "dataplane-gateway"];
+    let mut words = format!("build --bins --profile {profile}");
+    for package in shipped.iter().chain(further) {
+        words.push_str(&format!(" --package {package}"));
+    }
+    Invocation::cargo(&words)
+}
+
 /// The documentation: every link, and every example.
 pub(crate) fn docs() -> Step {
     let build = Invocation::cargo("doc --workspace --no-deps --document-private-items")

@@ -46,7 +46,7 @@ pub(crate) const VERBS: &[Verb] = &[
     Verb {
         name: "demo",
         help: "build and start the whole system and show it at work",
-        options: &[flag("keep", "leave it running"), flag("plain", "no colours")],
+        options: &[flag("keep", "leave it running")],
         run: demo,
     },
     Verb {
@@ -137,15 +137,37 @@ fn test(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(run::execute(&steps))
 }
 
-fn demo(_arguments: &Arguments) -> anyhow::Result<bool> {
-    let build = Invocation::cargo("build --workspace --bins --profile demo");
-    hand_over(&build)
+fn demo(arguments: &Arguments) -> anyhow::Result<bool> {
+    let build = plan::product("demo", &["tests-fixtures", "tools-demo"]);
+    println!("building the system; the first time this takes minutes");
+    if !hand_over(&build)? {
+        return Ok(false);
+    }
+    let folder = machine::target_folder().join("demo");
+    let mut run = Invocation {
+        program: folder.join("portcullis-demo").display().to_string(),
+        ..Invocation::default()
+    }
+    .env("PORTCULLIS_BIN_DIR", folder.display().to_string());
+    if arguments.flag("keep") {
+        run.arguments.push("--keep".to_owned());
+    }
+    hand_over(&run)
 }
 
 fn bench(arguments: &Arguments) -> anyhow::Result<bool> {
-    let mut invocation = Invocation::cargo("run --release --package tools-bench --");
-    invocation.arguments.extend(arguments.rest.iter().cloned());
-    hand_over(&invocation)
+    let build = plan::product("release", &["tests-fixtures", "tools-bench"]);
+    if !hand_over(&build)? {
+        return Ok(false);
+    }
+    let folder = machine::target_folder().join("release");
+    let mut run = Invocation {
+        program: folder.join("portcullis-bench").display().to_string(),
+        ..Invocation::default()
+    }
+    .env("PORTCULLIS_BIN_DIR", folder.display().to_string());
+    run.arguments.extend(arguments.rest.iter().cloned());
+    hand_over(&run)
 }
 
 fn sim(arguments: &Arguments) -> anyhow::Result<bool> {
