@@ -154,8 +154,15 @@ fn one_call(
     seen.cedar_errors += usize::from(!want.errors.is_empty());
     seen.bad_arguments += usize::from(want.allow.is_none());
     seen.fallbacks += usize::from(who.is_fallback(server));
-    let plain = !table.may_see(&who, index);
-    let mut complaint = judge(compiled, table, &got, &want, plain, seen);
+    let hidden = !table.may_see(&who, index);
+    let mut complaint = judge(compiled, table, &got, &want, hidden, seen);
+    if complaint.is_none() {
+        let stranger = who.without_rows();
+        let again = table.decide(&stranger, index, &call);
+        let hidden = !table.may_see(&stranger, index);
+        complaint = judge(compiled, table, &again, &want, hidden, seen);
+        complaint = complaint.map(|complaint| format!("without rows ({again:?}): {complaint}"));
+    }
     if complaint.is_none() && want.allow.is_some() && dice.chance(20) {
         seen.explained += 1;
         complaint = judge_explanation(table, compiled, &question, &want);
@@ -204,13 +211,13 @@ fn judge(
     table: &Table,
     got: &Decision,
     want: &Expected,
-    plain_deny: bool,
+    hidden: bool,
     seen: &mut Seen,
 ) -> Option<String> {
     if got.allow != want.allow.unwrap_or(false) {
         return Some(format!("Cedar says {:?}", want.allow));
     }
-    if got.allow && plain_deny {
+    if got.allow && hidden {
         return Some("a tool that may be called is hidden".to_owned());
     }
     let id = |index: u32| compiled.sidecar.policies[index as usize].id.clone();
@@ -218,7 +225,7 @@ fn judge(
         Why::Policy(policy) if want.allow.is_none() => !got.allow && is_forbid(compiled, policy.0),
         Why::Policy(policy) if want.errors.is_empty() => want.reasons.contains(&id(policy.0)),
         Why::Policy(policy) => is_forbid(compiled, policy.0),
-        Why::NoPermit => want.allow.is_none() || want.reasons.is_empty() || plain_deny,
+        Why::NoPermit => want.allow.is_none() || want.reasons.is_empty() || hidden,
         Why::Error => !want.errors.is_empty(),
         Why::BadArgument(_) => want.allow.is_none(),
     };

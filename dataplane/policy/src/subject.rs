@@ -63,6 +63,13 @@ impl Subject {
         self.rows.get(usize::from(server.0)).is_none_or(|row| *row == NONE)
     }
 
+    /// The same caller without rows: every answer comes from fallback cells and must be the same.
+    /// For tests that compare the two.
+    #[must_use]
+    pub fn without_rows(&self) -> Self {
+        Self { rows: vec![NONE; self.rows.len()].into(), ..self.clone() }
+    }
+
     #[inline]
     pub(crate) fn has(&self, fact: u32) -> bool {
         let word = self.facts.get(fact as usize / 64).copied().unwrap_or_default();
