@@ -1,7 +1,9 @@
 //! Applying a folder: what it holds is what is in force afterwards.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
-use controlplane_api::folder;
+use controlplane_api::folder::{self, MAIN_FILE, Places};
 use controlplane_api::wire::{Applied, Apply, Change, TestReport, TestRequest};
 
 use crate::app::Shared;
@@ -24,9 +26,19 @@ pub(crate) async fn apply(
         message: &apply.message,
         dry_run: apply.dry_run,
     };
-    let applied =
-        change::change(&app, intent, |before| Ok(before.set.replaced_by(&written))).await?;
-    Ok(told(applied))
+    let applied = change::change(&app, intent, |before| Ok(before.set.replaced_by(&written))).await;
+    Ok(told(applied.map_err(|fault| located(fault, &apply.files))?))
+}
+
+/// Adds the place to what was found only after the folder was read: a field of the main file.
+fn located(fault: Fault, files: &BTreeMap<String, String>) -> Fault {
+    let Fault::Caller(mut problem) = fault else { return fault };
+    if let (Some(field), None, Some(main)) = (&problem.field, &problem.file, files.get(MAIN_FILE)) {
+        let path: Vec<&str> = field.split('.').collect();
+        let (line, column) = Places::of(main).find(&path);
+        *problem = problem.at(MAIN_FILE, line, column);
+    }
+    Fault::Caller(problem)
 }
 
 /// What came of a change, with its words for the admin log.

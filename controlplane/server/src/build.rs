@@ -70,11 +70,11 @@ fn refused(diagnostics: Vec<Diagnostic>) -> Problem {
 }
 
 fn problem(found: &Diagnostic) -> Problem {
-    let title = match found.severity {
-        Severity::Error => "Policy not valid",
-        Severity::Warning => "Policy worth a look",
+    let (status, title) = match found.severity {
+        Severity::Error => (422, "Policy not valid"),
+        Severity::Warning => (0, "Policy worth a look"),
     };
-    let mut problem = Problem::new(422, title, found.message.clone());
+    let mut problem = Problem::new(status, title, found.message.clone());
     if !found.file.is_empty() {
         problem.file = Some(found.file.clone());
     }
