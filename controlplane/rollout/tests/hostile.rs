@@ -10,6 +10,7 @@ use controlplane_rollout::{Authority, Config, ENROLMENTS_MAX, Report, Rollout};
 use dataplane_bundle::message::{
     ALPN_ENROL, ALPN_SYNC, CONTROL_NAME, Enrol, Enrolled, HEAD_BYTES, Head, Kind, ToControl,
 };
+use dataplane_telemetry::WallNanos;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use rcgen::{KeyPair, PublicKeyData};
@@ -115,16 +116,18 @@ async fn a_certificate_that_was_never_issued_is_not_admitted() {
 #[tokio::test]
 async fn an_expired_certificate_is_refused() {
     let listener = listener();
+    let long_ago = WallNanos::from_secs(wall().secs() - 2 * 24 * 3_600);
     let key = KeyPair::generate().unwrap();
     let public = key.subject_public_key_info();
-    let certified = listener.authority.certify(&id("box-1"), &public, wall(), 0).unwrap();
+    let certified = listener.authority.certify(&id("box-1"), &public, long_ago, 1).unwrap();
     let identity = (certified.certificate.into(), key.serialize_der().into());
     let connection = listener.connect(ALPN_SYNC, Some(identity)).await;
     let refused = match connection {
         Ok(connection) => connection.closed().await,
         Err(refused) => refused,
     };
-    assert!(refused.to_string().contains("certificate"), "{refused}");
+    // Alert 45 of RFC 8446 §6.2, with its reason.
+    assert!(refused.to_string().contains("certificate expired"), "{refused}");
 }
 
 #[tokio::test]

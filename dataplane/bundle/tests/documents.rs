@@ -11,6 +11,7 @@ use dataplane_bundle::message::{
 use dataplane_bundle::{Kill, KillList, KillTarget, Lease, Refused, Revision, fuzz, lease};
 use dataplane_telemetry::WallNanos;
 use proptest::prelude::*;
+use ring::signature::Ed25519KeyPair;
 use world::{NOW, appliance, draft, signer};
 
 fn kill(number: usize) -> Kill {
@@ -79,14 +80,21 @@ fn an_older_or_foreign_kill_list_is_refused() {
     assert!(matches!(open(&foreign, 0), Err(Refused::UnknownKey { .. })));
 }
 
-/// The signature of one document under the frame of another.
+/// The right key, the right bytes, another purpose: signed by hand.
 #[test]
 fn a_signature_for_one_purpose_is_none_for_another() {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
+    let sealed = list(1).seal(&signer(1)).unwrap();
+    let signed = &sealed[..sealed.len() - 64];
+    let under = |purpose: &[u8]| {
+        let signature = pair.sign(&[purpose, signed].concat());
+        open(&[signed, signature.as_ref()].concat(), 0)
+    };
+    assert!(under(b"portcullis kill list v1\0").is_ok());
+    for purpose in [&b""[..], b"portcullis bundle v1\0", b"portcullis kill list v2\0"] {
+        assert_eq!(under(purpose).unwrap_err(), Refused::Signature { what: "kill list" });
+    }
     let bundle = draft(7).seal(&appliance("box-1"), &signer(1));
-    let mut list = list(1).seal(&signer(1)).unwrap();
-    let at = list.len() - 64;
-    list[at..].copy_from_slice(&bundle[224..288]);
-    assert_eq!(open(&list, 0).unwrap_err(), Refused::Signature { what: "kill list" });
     assert!(matches!(open(&bundle, 0), Err(Refused::Magic { what: "kill list", .. })));
 }
 

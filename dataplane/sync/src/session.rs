@@ -132,11 +132,14 @@ impl Session {
         };
         let identity = Identity { certified, key, ..self.shared.identity() };
         crate::tls::enrolled(&identity)?;
-        let dirs = self.shared.config.dirs.clone();
-        let stored = spawn_blocking(move || identity.store(&dirs).map(|()| identity)).await;
-        let identity = stored.map_err(|panic| panic.to_string())??;
-        self.shared.set_identity(identity);
-        Ok(())
+        // Both in one closure that runs to its end: this task is dropped with its connection.
+        let shared = self.shared.clone();
+        let renewed = spawn_blocking(move || {
+            identity.store(&shared.config.dirs)?;
+            shared.set_identity(identity);
+            Ok(())
+        });
+        renewed.await.map_err(|panic| panic.to_string())?
     }
 }
 
