@@ -112,16 +112,17 @@ impl<'n> Names<'n> {
             );
             return Some(wrong(policy, entity, help));
         }
-        let known = self.members.contains(&(uid.kind, uid.name.to_string()));
+        if self.members.contains(&(uid.kind, uid.name.to_string())) {
+            return None;
+        }
         let alike = self.members.iter().filter(|(kind, _)| *kind == uid.kind);
         let near = nearest(&uid.name, alike.map(|(_, name)| name.as_str()))?;
-        let doubt = Diagnostic {
+        Some(Diagnostic {
             severity: Severity::Warning,
             message: format!("{} is not in the directory", shown(entity)),
             help: Some(format!("did you mean `{}::{}`?", entity.ty, quoted(near))),
             ..wrong(policy, entity, String::new())
-        };
-        (!known).then_some(doubt)
+        })
     }
 }
 

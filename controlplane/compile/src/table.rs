@@ -113,7 +113,9 @@ struct Making<'w> {
     /// Conditions, numbered, so that equal lists of rules are recognised.
     conditions: HashMap<(u32, Ir), usize>,
     listed: Vec<(u32, Arc<Ir>)>,
-    cells: HashMap<(Vec<usize>, Vec<Vec<String>>), Cell>,
+    /// Arguments in registers, by tool; equal ones have one number.
+    shapes: HashMap<BTreeSet<Vec<String>>, usize>,
+    cells: HashMap<(usize, Vec<usize>), Cell>,
 }
 
 impl<'w> Making<'w> {
@@ -133,8 +135,8 @@ impl<'w> Making<'w> {
         }
         assembler.facts = facts.into_iter().zip(0..).collect();
         assembler.entities = entities.into_iter().zip(0..).collect();
-        let (known, conditions, listed, cells) = Default::default();
-        Ok(Self { world, assembler, known, conditions, listed, cells })
+        let (known, conditions, listed, shapes, cells) = Default::default();
+        Ok(Self { world, assembler, known, conditions, listed, shapes, cells })
     }
 
     fn policies(&mut self) -> Result<(), Stuck> {
@@ -259,7 +261,7 @@ impl<'w> Making<'w> {
         name: &str,
         tool_first: u32,
         facts: &[u32],
-        classes: &BTreeMap<Vec<u64>, BTreeSet<u32>>,
+        classes: &BTreeMap<Vec<u64>, Facts>,
         columns: &[Vec<u32>],
         tools: Vec<Tool>,
     ) -> Result<(), Stuck> {
@@ -300,7 +302,7 @@ impl<'w> Making<'w> {
     fn tool(
         &mut self,
         at: usize,
-        classes: &BTreeMap<Vec<u64>, BTreeSet<u32>>,
+        classes: &BTreeMap<Vec<u64>, Facts>,
     ) -> Result<(Vec<u32>, u32, u32), Stuck> {
         let world = self.world;
         let rules = world.rules.get(at).map(Vec::as_slice).unwrap_or_default();
@@ -316,14 +318,17 @@ impl<'w> Making<'w> {
         };
         let symbolic: Vec<_> =
             rules.iter().filter_map(|(policy, c)| self.number(*policy, c)).collect();
-        let fallback = self.cell(&symbolic, &paths, &registers)?;
+        let next = self.shapes.len();
+        let shape = *self.shapes.entry(paths).or_insert(next);
+        let fallback = self.cell(symbolic, shape, &registers)?;
+        let facts = &self.assembler.facts;
         let mut prepared: Vec<_> =
-            rules.iter().map(|(policy, c)| Prepared::new(*policy, c)).collect();
+            rules.iter().map(|(policy, c)| Prepared::new(*policy, c, facts)).collect();
         let mut column = Vec::with_capacity(classes.len());
         for facts in classes.values() {
             let bound: Vec<_> =
                 prepared.iter_mut().filter_map(|rule| rule.bind(self, facts)).collect();
-            column.push(self.cell(&bound, &paths, &registers)?.word());
+            column.push(self.cell(bound, shape, &registers)?.word());
         }
         Ok((column, guard, fallback.word()))
     }
@@ -345,15 +350,15 @@ impl<'w> Making<'w> {
 
     fn cell(
         &mut self,
-        numbers: &[usize],
-        paths: &BTreeSet<Vec<String>>,
+        numbers: Vec<usize>,
+        shape: usize,
         registers: &HashMap<Vec<String>, u8>,
     ) -> Result<Cell, Stuck> {
-        let key = (numbers.to_vec(), paths.iter().cloned().collect());
+        let key = (shape, numbers);
         if let Some(cell) = self.cells.get(&key) {
             return Ok(*cell);
         }
-        let listed = numbers.iter().filter_map(|number| self.listed.get(*number));
+        let listed = key.1.iter().filter_map(|number| self.listed.get(*number));
         let rules: Vec<_> = listed
             .filter_map(|(policy, condition)| {
                 let known = self.world.policies.get(*policy as usize)?;
@@ -367,33 +372,59 @@ impl<'w> Making<'w> {
     }
 }
 
+/// A set of facts, a bit each.
+#[derive(Default)]
+struct Facts(Vec<u64>);
+
+impl Facts {
+    fn insert(&mut self, fact: u32) {
+        let word = fact as usize / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= 1 << (fact % 64);
+        }
+    }
+
+    fn has(&self, fact: u32) -> bool {
+        self.0.get(fact as usize / 64).is_some_and(|word| word >> (fact % 64) & 1 == 1)
+    }
+}
+
 /// A rule of one tool, and what it came to for the facts that it asks about.
 struct Prepared<'r> {
     policy: u32,
     condition: &'r Ir,
-    asks: BTreeSet<Uid>,
-    known: HashMap<Vec<u32>, Option<usize>>,
+    asks: Vec<u32>,
+    /// By the answers, a bit each in the order of `asks`.
+    known: Vec<(u64, Option<usize>)>,
 }
 
 impl<'r> Prepared<'r> {
-    fn new(policy: u32, condition: &'r Ir) -> Self {
+    fn new(policy: u32, condition: &'r Ir, numbers: &BTreeMap<Uid, u32>) -> Self {
         let mut asks = BTreeSet::new();
         condition.facts(&mut asks);
-        Self { policy, condition, asks, known: HashMap::new() }
+        let asks = asks.iter().filter_map(|uid| numbers.get(uid).copied()).collect();
+        Self { policy, condition, asks, known: Vec::new() }
     }
 
     /// The number of the condition for a class, once for all classes alike.
-    fn bind(&mut self, making: &mut Making<'_>, class: &BTreeSet<u32>) -> Option<usize> {
-        let numbers = &making.assembler.facts;
-        let mine = self.asks.iter().filter_map(|uid| numbers.get(uid).copied());
-        let mine: Vec<u32> = mine.filter(|fact| class.contains(fact)).collect();
-        if let Some(known) = self.known.get(&mine) {
-            return *known;
+    fn bind(&mut self, making: &mut Making<'_>, class: &Facts) -> Option<usize> {
+        let answers = self.asks.iter().map(|fact| u64::from(class.has(*fact)));
+        let key = answers.zip(0..64).fold(0, |key, (answer, bit)| key | answer << bit);
+        // More questions than bits are rare; then nothing is remembered.
+        let memorable = self.asks.len() <= 64;
+        if let Some((_, number)) = self.known.iter().find(|(known, _)| memorable && *known == key) {
+            return *number;
         }
-        let has = |uid: &Uid| numbers.get(uid).is_some_and(|fact| class.contains(fact));
+        let numbers = &making.assembler.facts;
+        let has = |uid: &Uid| numbers.get(uid).is_some_and(|fact| class.has(*fact));
         let bound = self.condition.bind(&has);
         let number = making.number(self.policy, &bound);
-        self.known.insert(mine, number);
+        if memorable {
+            self.known.push((key, number));
+        }
         number
     }
 }
@@ -409,7 +440,7 @@ pub(crate) fn registers(
 }
 
 /// Signatures as bits over a server's facts, each with the facts themselves, sorted.
-fn classes(facts: &[u32], signatures: &[BTreeSet<u32>]) -> BTreeMap<Vec<u64>, BTreeSet<u32>> {
+fn classes(facts: &[u32], signatures: &[BTreeSet<u32>]) -> BTreeMap<Vec<u64>, Facts> {
     let mut out = BTreeMap::new();
     for signature in signatures {
         if out.len() >= CLASSES_MAX {
@@ -421,7 +452,9 @@ fn classes(facts: &[u32], signatures: &[BTreeSet<u32>]) -> BTreeMap<Vec<u64>, BT
                 *word |= 1 << (bit % 64);
             }
         }
-        out.insert(words, facts.iter().copied().filter(|fact| signature.contains(fact)).collect());
+        let mut mine = Facts::default();
+        facts.iter().filter(|fact| signature.contains(fact)).for_each(|fact| mine.insert(*fact));
+        out.insert(words, mine);
     }
     out
 }
