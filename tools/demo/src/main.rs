@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("\nthe demo failed: {fault:?}");
+            eprintln!("\nthe demo failed: {fault:#}");
             ExitCode::FAILURE
         }
     }

@@ -122,8 +122,7 @@ impl Stage {
 const DEMO_QUOTA: &str = r#"
 [quotas.loops]
 per = "caller_tool"
-server = "erp"
-tool = "get_orders"
+tool = "erp/get_orders"
 calls = "60/min"
 burst = 5
 "#;
