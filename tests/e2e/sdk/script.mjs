@@ -39,11 +39,10 @@ async function allTools(client) {
     tools.push(...page.tools);
     cursor = page.nextCursor;
   } while (cursor);
-  for (const tool of tools) {
-    if (!tool.name.startsWith(prefix)) throw new Error(`${tool.name} does not begin with ${prefix}`);
-    tool.name = tool.name.slice(prefix.length);
-  }
-  return tools.sort((a, b) => (a.name < b.name ? -1 : 1));
+  // At the federated path other servers' tools are listed as well.
+  const own = tools.filter((tool) => tool.name.startsWith(prefix));
+  for (const tool of own) tool.name = tool.name.slice(prefix.length);
+  return own.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 async function answer(call, one) {
@@ -67,5 +66,5 @@ for (const one of calls) printed.answers.push(await answer(call, one));
 if (process.env.MCP_PING) printed.ping = Object.keys(await client.ping());
 await transport.terminateSession?.();
 await client.close();
-console.log(JSON.stringify(printed));
-process.exit(0);
+// A pipe is written in pieces: the end comes after the last.
+process.stdout.write(JSON.stringify(printed), () => process.exit(0));

@@ -13,7 +13,7 @@ use tests_fixtures::stack::{System, SystemSpec};
 pub fn play(spec: &SystemSpec, scene: impl FnOnce(&mut System) -> anyhow::Result<()>) {
     let mut system = match System::start(spec) {
         Ok(system) => system,
-        Err(fault) => panic!("the system does not start: {fault:?}"),
+        Err(fault) => panic!("the system does not start: {fault:#}"),
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| scene(&mut system)));
     if !matches!(outcome, Ok(Ok(()))) {
@@ -21,7 +21,7 @@ pub fn play(spec: &SystemSpec, scene: impl FnOnce(&mut System) -> anyhow::Result
     }
     match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(fault)) => panic!("{fault:?}"),
+        Ok(Err(fault)) => panic!("{fault:#}"),
         Err(panic) => resume_unwind(panic),
     }
 }

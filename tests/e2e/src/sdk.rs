@@ -124,7 +124,7 @@ fn finish(command: &mut Command, what: &str) -> anyhow::Result<()> {
 
 fn words(out: &Output) -> String {
     let text = [&out.stdout[..], &out.stderr[..]].map(String::from_utf8_lossy).join("\n");
-    text.trim().to_owned()
+    text.trim().chars().take(4_000).collect()
 }
 
 impl Runtime {

@@ -86,12 +86,17 @@ fn same(what: &str, direct: &Value, through: &Value) -> anyhow::Result<()> {
         let (direct, through) = (&direct[part], &through[part]);
         if let (Some(direct), Some(through)) = (direct.as_array(), through.as_array()) {
             for (direct, through) in direct.iter().zip(through) {
-                ensure!(direct == through, "{what}, {part}:\n{direct:#}\n{through:#}");
+                let (shown, shown_through) = (shown(direct), shown(through));
+                ensure!(direct == through, "{what}, {part}:\n{shown}\n{shown_through}");
             }
         }
-        ensure!(direct == through, "{what}, {part}:\n{direct:#}\n{through:#}");
+        ensure!(direct == through, "{what}, {part}:\n{}\n{}", shown(direct), shown(through));
     }
     Ok(())
+}
+
+fn shown(value: &Value) -> String {
+    format!("{value:#}").chars().take(2_000).collect()
 }
 
 /// The usual servers, and rules that hide nothing: hidden tools would differ from a direct run.
@@ -173,12 +178,11 @@ fn rmcp(era: &str, visit: &Visit) -> anyhow::Result<Value> {
         serde_json::from_slice(&out.stdout).context("fixture-client prints JSON")
     };
     let listed = run(&["list"])?;
-    let strip = |name: &Value| {
-        let name = name.as_str().unwrap_or_default();
-        json!({"name": name.strip_prefix(visit.prefix.as_str()).unwrap_or(name)})
-    };
-    let tools: Vec<Value> =
-        listed["ok"].as_array().with_context(|| listed.to_string())?.iter().map(strip).collect();
+    let listed = listed["ok"].as_array().with_context(|| listed.to_string())?;
+    let own = listed.iter().filter_map(|name| name.as_str()?.strip_prefix(visit.prefix.as_str()));
+    let mut tools: Vec<&str> = own.collect();
+    tools.sort_unstable();
+    let tools: Vec<Value> = tools.into_iter().map(|name| json!({"name": name})).collect();
     let mut answers = Vec::new();
     for call in visit.calls.as_array().into_iter().flatten() {
         let name = format!("{}{}", visit.prefix, call["name"].as_str().unwrap_or_default());
