@@ -7,7 +7,7 @@ use controlplane_compile::Compiled;
 use controlplane_rollout::Rollout;
 use controlplane_store::{Store, Stored};
 use dataplane_bundle::Draft;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, RwLock, watch};
 
 use crate::config::Clock;
 use crate::fault::Fault;
@@ -21,6 +21,8 @@ pub(crate) struct App {
     pub hosts: Vec<String>,
     /// One change at a time: each sees what the one before made.
     pub changes: Mutex<()>,
+    /// Read-locked by each change that is under way; whoever stops the process waits for the lock.
+    pub(crate) under_way: RwLock<()>,
     in_force: watch::Sender<Arc<InForce>>,
     /// Rises when records of calls arrive.
     pub news: watch::Sender<u64>,
@@ -53,6 +55,7 @@ impl App {
             clock,
             hosts,
             changes: Mutex::new(()),
+            under_way: RwLock::new(()),
             in_force: watch::Sender::new(Arc::default()),
             news: watch::Sender::new(0),
             rollout: OnceLock::new(),

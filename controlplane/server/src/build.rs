@@ -12,7 +12,8 @@ use controlplane_api::{ObjectSet, Problem, Time};
 use controlplane_compile::{
     Compiled, Diagnostic, Directory, Input, Member, PolicyFile, Server, Severity, Tool,
 };
-use dataplane_bundle::{Draft, Revision};
+use dataplane_bundle::{ApplianceId, Bundle, Draft, KeyId, Revision};
+use dataplane_pipeline::Configuration;
 use dataplane_telemetry::WallNanos;
 use serde_json::Value;
 
@@ -47,9 +48,29 @@ pub(crate) fn build(revision: u64, at: Time, set: &ObjectSet) -> Result<Built, P
     let table = compiled.table.clone();
     let draft = Draft::new(Revision(revision), wall, table, &catalog, &self_tests)
         .map_err(|refused| Problem::invalid(refused.to_string()))?;
+    try_out(Bundle {
+        appliance: ApplianceId::new("trial")
+            .map_err(|refused| Problem::invalid(refused.to_string()))?,
+        revision: Revision(revision),
+        created_at: wall,
+        signed_by: KeyId([0; 8]),
+        content: [0; 32],
+        table: compiled.table.clone(),
+        catalog,
+        self_tests,
+    })?;
     let warnings = compiled.warnings.iter().map(problem).collect();
     let made = Made { compiled: Arc::new(compiled), draft: Arc::new(draft) };
     Ok(Built { made, warnings, tests })
+}
+
+/// Makes the bundle ready as an appliance would: what an appliance would refuse is refused here,
+/// before it is stored.
+fn try_out(bundle: Bundle) -> Result<(), Problem> {
+    Configuration::new(bundle).map(drop).map_err(|unfit| {
+        Problem::invalid(format!("appliances would refuse this: {unfit}"))
+            .help("change what the sentence names; nothing was stored")
+    })
 }
 
 /// The table alone. Roles that only a test's caller claims are ones that an identity provider is

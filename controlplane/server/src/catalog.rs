@@ -11,6 +11,9 @@ use serde_json::Value;
 /// Key set of a provider whose keys are not known yet: its tokens are refused until they are.
 const NO_KEYS: &str = r#"{"keys":[]}"#;
 
+/// Of a server that was never reached.
+const REVISION_UNKNOWN: &str = "2025-11-25";
+
 /// What people and the server say of a tool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Flags {
@@ -47,8 +50,7 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
     for (name, provider) in &set.identity {
         identity.push(self::identity(name, provider, set)?);
     }
-    let servers: Vec<bundle::Server> =
-        set.servers.iter().filter_map(|(name, server)| self::server(name, server, set)).collect();
+    let servers = set.servers.iter().map(|(name, server)| self::server(name, server, set));
     let mut quotas = Vec::new();
     for (name, quota) in &set.quotas {
         quotas.push(self::quota(name, quota, set)?);
@@ -64,7 +66,7 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
         },
         identity,
         api_keys: set.api_keys.iter().map(|(id, key)| api_key(id, key)).collect(),
-        servers,
+        servers: servers.collect(),
         quotas,
         limits: bundle::Limits::default(),
     })
@@ -132,16 +134,17 @@ fn api_key(id: &str, key: &ApiKey) -> bundle::ApiKey {
     }
 }
 
-/// A server that never answered has no tools; without pins its era is not known, so it is left out.
-fn server(name: &str, server: &Server, set: &ObjectSet) -> Option<bundle::Server> {
-    let pins = set.pins.get(name)?;
+/// A server that never answered has no tools, so nothing is ever sent to it; era and revision stand
+/// for whatever it will turn out to speak.
+fn server(name: &str, server: &Server, set: &ObjectSet) -> bundle::Server {
+    let pins = set.pins.get(name);
     let flags = flags(name, set);
     let inject = server.inject.as_ref().map(|inject| bundle::Inject {
         header: inject.header.clone(),
         prefix: inject.prefix().to_owned(),
         secret: inject.secret.clone(),
     });
-    let tools = pins.tools.iter().map(|tool| {
+    let tools = pins.iter().flat_map(|pins| &pins.tools).map(|tool| {
         let flags = flags(tool);
         bundle::Tool {
             name: tool.name.clone(),
@@ -151,19 +154,19 @@ fn server(name: &str, server: &Server, set: &ObjectSet) -> Option<bundle::Server
             read_only: flags.read_only,
         }
     });
-    Some(bundle::Server {
+    bundle::Server {
         name: name.to_owned(),
         url: server.url.clone(),
-        era: match pins.era {
-            objects::Era::Modern => bundle::Era::Modern,
-            objects::Era::Legacy | objects::Era::Auto => bundle::Era::Legacy,
+        era: match pins.map(|pins| pins.era) {
+            Some(objects::Era::Modern) => bundle::Era::Modern,
+            _ => bundle::Era::Legacy,
         },
-        protocol: pins.revision.clone(),
+        protocol: pins.map_or_else(|| REVISION_UNKNOWN.to_owned(), |pins| pins.revision.clone()),
         ca_pem: server.ca_pem.clone(),
         inject,
         timeouts: timeouts(&server.timeouts),
         tools: tools.collect(),
-    })
+    }
 }
 
 fn timeouts(written: &Timeouts) -> bundle::Timeouts {

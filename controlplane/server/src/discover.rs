@@ -95,6 +95,9 @@ async fn converse(server: &Server, http: reqwest::Client, now: Time) -> Result<F
     let _ = running.close().await;
     listed?;
     let revision = version.ok_or("the server did not say which protocol it speaks")?;
+    if dataplane_parse::Revision::parse(revision.as_bytes()).is_none() {
+        return Err(format!("it speaks MCP {}, which the gateway does not", shown(&revision)));
+    }
     // Revisions are dates, so their order is the order of their texts.
     let is_modern = revision.as_str() >= ProtocolVersion::V_2026_07_28.as_str();
     let (tools, skipped) = pin(listening.tools())?;

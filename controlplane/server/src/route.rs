@@ -188,8 +188,22 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
             Err(fault) => fault.into_response(),
         };
     }
-    let entry = entry(&gate.app, &who, &request);
-    let id = match gate.app.store.log_admin(&entry).await {
+    // A task of its own: who hangs up half-way must not leave a change stored and not pushed, nor a
+    // log entry without its outcome.
+    let changing = tokio::spawn(logged(gate.app, role, who, request, next));
+    changing.await.unwrap_or_else(|error| Fault::ours(error).into_response())
+}
+
+async fn logged(
+    app: Arc<App>,
+    role: RoleOfToken,
+    who: Who,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let _under_way = app.under_way.read().await;
+    let entry = entry(&app, &who, &request);
+    let id = match app.store.log_admin(&entry).await {
         Ok(id) => id,
         Err(fault) => return Fault::ours(format!("admin log: {fault}")).into_response(),
     };
@@ -202,7 +216,7 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
     };
     let outcome = response.extensions().get::<Outcome>().map_or("done", |said| said.0.as_str());
     let status = response.status().as_u16();
-    if let Err(fault) = gate.app.store.finish_admin(id, status, outcome).await {
+    if let Err(fault) = app.store.finish_admin(id, status, outcome).await {
         tracing::error!(%fault, id, "the outcome of a change could not be logged");
     }
     response

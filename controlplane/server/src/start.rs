@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use controlplane_api::wire::{RoleOfToken, Token};
@@ -19,6 +20,9 @@ use crate::directory::State;
 use crate::listen::Listener;
 use crate::{auth, change, data_dir, kills, random, routes, upkeep};
 
+/// How long changes under way may go on when the process stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// A control plane that serves.
 pub struct Running {
     /// Where the REST API listens.
@@ -33,7 +37,7 @@ pub struct Running {
     serving: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     rollout: Rollout,
-    store: Store,
+    app: Arc<App>,
 }
 
 impl Running {
@@ -42,8 +46,11 @@ impl Running {
         self.stop.send_replace(true);
         self.upkeep.abort();
         let _ = self.serving.await;
+        if tokio::time::timeout(DRAIN, self.app.under_way.write()).await.is_err() {
+            tracing::warn!("a change still under way is cut off");
+        }
         self.rollout.stop().await;
-        self.store.close().await;
+        self.app.store.close().await;
     }
 }
 
@@ -76,7 +83,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let rest = listener.local_addr()?;
     let store = Store::open(&config.data_dir.join(data_dir::DATABASE_FILE), source).await?;
     let hosts = config.own_hosts(rest);
-    let app = Arc::new(App::new(store.clone(), config.clock.clone(), hosts));
+    let app = Arc::new(App::new(store, config.clock.clone(), hosts));
     let token_file = first_token(&app, &config).await?;
     app.store.expire_kills(app.now()).await?;
     change::resume(&app).await.map_err(plain)?;
@@ -88,7 +95,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let serving = tokio::spawn(listener.serve(routes::router(&app), stopped));
     let upkeep = tokio::spawn(upkeep::run(Arc::clone(&app), config));
     tracing::info!(%url, %quic, "serving");
-    Ok(Running { rest, quic, url, token_file, stop, serving, upkeep, rollout, store })
+    Ok(Running { rest, quic, url, token_file, stop, serving, upkeep, rollout, app })
 }
 
 fn plain(fault: crate::fault::Fault) -> anyhow::Error {

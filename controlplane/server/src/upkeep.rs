@@ -72,14 +72,19 @@ async fn expire_kills(app: &Shared) -> Result<(), Fault> {
 async fn ask_missing(app: Shared) -> Result<(), Fault> {
     let in_force = app.in_force();
     let set = &in_force.stored.set;
-    let server = set.servers.keys().any(|name| !set.pins.contains_key(name));
-    let provider = |(name, identity): (&String, &controlplane_api::objects::Identity)| {
-        identity.jwks.is_none() && !set.jwks.contains_key(name)
-    };
-    if !server && !set.identity.iter().any(provider) {
+    let missing: Vec<String> =
+        set.servers.keys().filter(|name| !set.pins.contains_key(*name)).cloned().collect();
+    // Tried first without the lock of changes: nobody's apply waits for a server that is away.
+    let mut is_there = outside::ask_all(&app, set, &missing).await?.values().any(Result::is_ok);
+    for (name, identity) in &set.identity {
+        if identity.jwks.is_none() && !set.jwks.contains_key(name) {
+            is_there |= jwks::fetch(identity, app.now()).await.is_ok();
+        }
+    }
+    if !is_there {
         return Ok(());
     }
-    // A change of nothing asks for all that is missing; if all fails, it makes no revision.
+    // A change of nothing asks for all that is missing.
     let intent =
         Intent { author: AUTHOR, how: Change::System, message: "first reached", dry_run: false };
     change::change(&app, intent, |before| Ok(before.set.clone())).await.map(drop)

@@ -175,3 +175,38 @@ async fn pages_follow_each_other() {
     plane.admin.refused(400, Method::GET, "/v1/kills?limit=1001", None).await;
     plane.admin.refused(400, Method::GET, "/v1/kills?limits=1", None).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_leaves_no_change_half_done() {
+    use tokio::io::AsyncWriteExt;
+    let plane = Plane::start().await;
+    // A server that takes a connection and says nothing: the change waits for it.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", silent.local_addr().unwrap());
+    let body = json!({ "url": url, "era": "legacy" }).to_string();
+    let mut stream = tokio::net::TcpStream::connect(plane.running.rest).await.unwrap();
+    let request = format!(
+        "PUT /v1/servers/crm HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        plane.running.rest,
+        plane.admin.token.as_deref().unwrap(),
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (waiting, _) = silent.accept().await.unwrap();
+    // Closed with a reset, and the control plane is given turns to hear of it.
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    for _ in 0..50 {
+        plane.admin.get("/v1/health").await;
+    }
+    drop((waiting, silent));
+    plane.running.stop().await;
+    let plane = Plane::start_in(plane.dir).await;
+    let log = plane.admin.get("/v1/admin-log").await;
+    assert_eq!(
+        (&log["items"][0]["status"], &log["items"][0]["outcome"]),
+        (&json!(200), &json!("revision 1"))
+    );
+    assert_eq!(plane.admin.get("/v1/status").await["revision"], 1);
+}

@@ -47,7 +47,7 @@ impl Store {
             .bind(i64::from(status))
             .bind(outcome)
             .bind(signed(id))
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Store {
         )
         .bind(before)
         .bind(i64::from(slice.limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reader)
         .await?;
         Ok(rows.into_iter().map(read).collect())
     }

@@ -117,7 +117,7 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT id, name, enrolled_at_ms, certificate_expires_at_ms, revoked_at_ms, seen_at_ms, records_next FROM appliances ORDER BY id",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reader)
         .await?;
         Ok(rows.into_iter().map(read).collect())
     }
@@ -129,7 +129,7 @@ impl Store {
             "SELECT id, name, enrolled_at_ms, certificate_expires_at_ms, revoked_at_ms, seen_at_ms, records_next FROM appliances WHERE id = $1",
         )
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.reader)
         .await?;
         Ok(row.map(read))
     }
@@ -144,7 +144,7 @@ impl Store {
         )
         .bind(signed(at.0))
         .bind(id)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         if revoked.rows_affected() == 0 {
             return Err(Fault::Missing { what: "appliance", name: id.to_owned() });
@@ -160,7 +160,7 @@ impl Store {
         sqlx::query("UPDATE appliances SET seen_at_ms = $1 WHERE id = $2")
             .bind(signed(at.0))
             .bind(id)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Store {
         .bind(sha256)
         .bind(signed(expires_at.0))
         .bind(id)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Store {
         )
         .bind(id)
         .bind(sha256)
-        .fetch_one(&self.pool)
+        .fetch_one(&self.reader)
         .await?;
         Ok(count > 0)
     }

@@ -7,10 +7,13 @@ use controlplane_api::bounds::CALLS_KEPT;
 use controlplane_api::wire::Call;
 use sqlx::{QueryBuilder, Sqlite};
 
-use crate::{Fault, Store, next_number, number, signed};
+use crate::{Fault, Store, next_numbers, number, signed};
 
 /// A record that arrived; its `id` is given on insertion.
 pub type NewCall = Call;
+
+/// Some 10 ms of the one writer.
+const CALLS_A_TRANSACTION: usize = 256;
 
 /// Which calls: empty fields ask nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -33,6 +36,9 @@ impl Store {
     /// Keeps records of one appliance and notes up to which index they are kept; records that are
     /// there already are passed over. Answers the index from which records are wanted now.
     ///
+    /// Writes in small transactions, so that a kill does not wait for a batch of records. What is
+    /// kept of a batch that was cut off is passed over when the batch comes again.
+    ///
     /// # Errors
     /// When the database fails.
     pub async fn keep_calls(
@@ -41,12 +47,27 @@ impl Store {
         next: u64,
         calls: &[NewCall],
     ) -> Result<u64, Fault> {
+        for some in calls.chunks(CALLS_A_TRANSACTION) {
+            self.keep_some(appliance, some).await?;
+        }
+        let row: Option<(i64,)> = sqlx::query_as(
+            "UPDATE appliances SET records_next = \
+             CASE WHEN records_next < $1 THEN $1 ELSE records_next END WHERE id = $2 \
+             RETURNING records_next",
+        )
+        .bind(signed(next))
+        .bind(appliance)
+        .fetch_optional(&self.writer)
+        .await?;
+        Ok(row.map_or(next, |(kept,)| number(kept)))
+    }
+
+    async fn keep_some(&self, appliance: &str, calls: &[NewCall]) -> Result<(), Fault> {
         let mut tx = self.begin().await?;
-        let mut last = 0;
-        for call in calls {
-            let id = next_number(&mut tx, "call").await?;
-            let call = Call { id, ..call.clone() };
-            let body = serde_json::to_string(&call).map_err(|why| Fault::damaged("call", why))?;
+        let last = next_numbers(&mut tx, "call", calls.len() as u64).await?;
+        let first = last + 1 - calls.len() as u64;
+        for (id, call) in (first..).zip(calls) {
+            let body = serde_json::to_string(call).map_err(|why| Fault::damaged("call", why))?;
             sqlx::query(
                 "INSERT INTO calls (id, appliance, log_index, at_ms, tenant, user_name, agent, \
                  server, tool, decision, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
@@ -65,23 +86,13 @@ impl Store {
             .bind(body)
             .execute(&mut *tx)
             .await?;
-            last = id;
         }
         sqlx::query("DELETE FROM calls WHERE id <= $1")
             .bind(signed(last.saturating_sub(CALLS_KEPT)))
             .execute(&mut *tx)
             .await?;
-        let row: Option<(i64,)> = sqlx::query_as(
-            "UPDATE appliances SET records_next = \
-             CASE WHEN records_next < $1 THEN $1 ELSE records_next END WHERE id = $2 \
-             RETURNING records_next",
-        )
-        .bind(signed(next))
-        .bind(appliance)
-        .fetch_optional(&mut *tx)
-        .await?;
         tx.commit().await?;
-        Ok(row.map_or(next, |(kept,)| number(kept)))
+        Ok(())
     }
 
     /// Calls that pass the filter.
@@ -109,7 +120,7 @@ impl Store {
         }
         query.push(if filter.newest { " ORDER BY id DESC LIMIT " } else { " ORDER BY id LIMIT " });
         query.push_bind(i64::from(filter.limit));
-        let rows: Vec<(i64, String)> = query.build_query_as().fetch_all(&self.pool).await?;
+        let rows: Vec<(i64, String)> = query.build_query_as().fetch_all(&self.reader).await?;
         let read = |(id, body): (i64, String)| {
             let call = serde_json::from_str::<Call>(&body);
             call.map(|call| Call { id: number(id), ..call })

@@ -35,7 +35,7 @@ impl Store {
         .bind(signed(finding.asked_at.0))
         .bind(&finding.fault)
         .bind(body)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         Ok(())
     }
@@ -45,7 +45,7 @@ impl Store {
     pub async fn findings(&self) -> Result<Vec<Finding>, Fault> {
         let rows: Vec<Row> =
             sqlx::query_as("SELECT server, asked_at_ms, fault, body FROM findings ORDER BY server")
-                .fetch_all(&self.pool)
+                .fetch_all(&self.reader)
                 .await?;
         rows.into_iter().map(read).collect()
     }
@@ -57,7 +57,7 @@ impl Store {
             "SELECT server, asked_at_ms, fault, body FROM findings WHERE server = $1",
         )
         .bind(server)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.reader)
         .await?;
         row.map(read).transpose()
     }
@@ -70,7 +70,7 @@ impl Store {
         for server in servers {
             sqlx::query("DELETE FROM findings WHERE server = $1")
                 .bind(server)
-                .execute(&self.pool)
+                .execute(&self.writer)
                 .await?;
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Store {
             "SELECT id, target, reason, author, at_ms, expires_at_ms, serial \
              FROM kills WHERE ended_at_ms IS NULL ORDER BY id",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reader)
         .await?;
         rows.into_iter().map(read).collect()
     }
@@ -114,7 +114,7 @@ impl Store {
     pub async fn kill_serial(&self) -> Result<u64, Fault> {
         let row: Option<(i64,)> =
             sqlx::query_as("SELECT value FROM counters WHERE name = 'kill_serial'")
-                .fetch_optional(&self.pool)
+                .fetch_optional(&self.reader)
                 .await?;
         Ok(row.map_or(0, |(value,)| number(value)))
     }

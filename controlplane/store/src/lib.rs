@@ -42,15 +42,17 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// What all migrations together make; a test compares.
 pub const SCHEMA: &str = include_str!("../schema.sql");
 
-/// Readers at a time. Writers are one: SQLite has one, and waits for it.
-const CONNECTIONS_MAX: u32 = 4;
-/// How long a writer waits for another before it says that the database is busy.
+/// Readers at a time.
+const READERS_MAX: u32 = 4;
+/// How long we wait for another process (a backup, a shell) before we say that the database is busy.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// The open database.
 #[derive(Clone)]
 pub struct Store {
-    pool: SqlitePool,
+    reader: SqlitePool,
+    /// One connection: writers wait in line, and none of them polls a lock.
+    writer: SqlitePool,
     seal: std::sync::Arc<Seal>,
 }
 
@@ -69,16 +71,19 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_WAIT);
-        let pool =
-            SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
-        MIGRATIONS.run(&pool).await?;
-        let seal = seal::open(&pool, source).await?;
-        Ok(Self { pool, seal: std::sync::Arc::new(seal) })
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writer).await?;
+        let seal = seal::open(&writer, source).await?;
+        let reader = SqlitePoolOptions::new().max_connections(READERS_MAX);
+        let reader = reader.connect_with(options.read_only(true)).await?;
+        Ok(Self { reader, writer, seal: std::sync::Arc::new(seal) })
     }
 
     /// Closes all connections; what was answered is on disk already.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.reader.close().await;
+        self.writer.close().await;
     }
 
     /// Whether the database answers.
@@ -86,24 +91,34 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), Fault> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        sqlx::query("SELECT 1").execute(&self.reader).await?;
         Ok(())
     }
 
     /// A transaction that may write. It takes the write lock at once: a later upgrade could fail.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Fault> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 }
 
 /// The next number of a counter; the first is 1.
 async fn next_number(tx: &mut Transaction<'_, Sqlite>, name: &str) -> Result<u64, Fault> {
+    next_numbers(tx, name, 1).await
+}
+
+/// The last of the next `count` numbers of a counter.
+async fn next_numbers(
+    tx: &mut Transaction<'_, Sqlite>,
+    name: &str,
+    count: u64,
+) -> Result<u64, Fault> {
     sqlx::query("INSERT INTO counters (name, value) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING")
         .bind(name)
         .execute(&mut **tx)
         .await?;
     let (value,): (i64,) =
-        sqlx::query_as("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
+        sqlx::query_as("UPDATE counters SET value = value + $1 WHERE name = $2 RETURNING value")
+            .bind(signed(count))
             .bind(name)
             .fetch_one(&mut **tx)
             .await?;

@@ -13,7 +13,7 @@ impl Store {
         let row: Option<(Vec<u8>,)> =
             sqlx::query_as("SELECT sealed FROM materials WHERE name = $1")
                 .bind(name)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&self.reader)
                 .await?;
         row.map(|(sealed,)| self.seal.open(&format!("material/{name}"), &sealed)).transpose()
     }
@@ -34,7 +34,7 @@ impl Store {
         )
         .bind(name)
         .bind(sealed)
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         let kept = self.material(name).await?;
         kept.ok_or_else(|| Fault::Missing { what: "material", name: name.to_owned() })

@@ -38,7 +38,7 @@ impl Store {
     /// When the database fails.
     pub async fn head(&self) -> Result<u64, Fault> {
         let (head,): (Option<i64>,) =
-            sqlx::query_as("SELECT MAX(revision) FROM revisions").fetch_one(&self.pool).await?;
+            sqlx::query_as("SELECT MAX(revision) FROM revisions").fetch_one(&self.reader).await?;
         Ok(head.map_or(0, number))
     }
 
@@ -64,7 +64,7 @@ impl Store {
              WHERE since <= $1 AND (until IS NULL OR until > $1) ORDER BY kind, name",
         )
         .bind(signed(revision))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reader)
         .await?;
         let mut set = ObjectSet::default();
         for (kind, name, body) in rows {
@@ -86,7 +86,7 @@ impl Store {
              FROM revisions WHERE revision = $1",
         )
         .bind(signed(revision))
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.reader)
         .await?;
         let missing = || Fault::Missing { what: "revision", name: revision.to_string() };
         read(row.ok_or_else(missing)?)
@@ -104,7 +104,7 @@ impl Store {
         )
         .bind(before)
         .bind(i64::from(slice.limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reader)
         .await?;
         rows.into_iter().map(read).collect()
     }

@@ -64,7 +64,7 @@ impl Store {
     pub async fn remove_secret(&self, name: &str) -> Result<(), Fault> {
         let removed = sqlx::query("DELETE FROM secrets WHERE name = $1")
             .bind(name)
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         if removed.rows_affected() == 0 {
             return Err(Fault::Missing { what: "secret", name: name.to_owned() });
@@ -79,7 +79,7 @@ impl Store {
     pub async fn secrets(&self) -> Result<Vec<(String, u64, Time, String)>, Fault> {
         let rows: Vec<Row> =
             sqlx::query_as("SELECT name, revision, set_at_ms, set_by FROM secrets ORDER BY name")
-                .fetch_all(&self.pool)
+                .fetch_all(&self.reader)
                 .await?;
         let read =
             |(name, revision, at_ms, by): Row| (name, number(revision), Time(number(at_ms)), by);
@@ -94,7 +94,7 @@ impl Store {
         let row: Option<(i64, Vec<u8>)> =
             sqlx::query_as("SELECT revision, sealed FROM secrets WHERE name = $1")
                 .bind(name)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&self.reader)
                 .await?;
         let Some((revision, sealed)) = row else {
             return Ok(None);

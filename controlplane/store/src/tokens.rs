@@ -53,7 +53,7 @@ impl Store {
              FROM tokens WHERE id = $1",
         )
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.reader)
         .await?;
         row.map(read).transpose()
     }
@@ -67,7 +67,7 @@ impl Store {
             "SELECT id, name, role, sha256, created_at_ms, created_by, expires_at_ms \
              FROM tokens ORDER BY id",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.reader)
         .await?;
         rows.into_iter().map(|row| read(row).map(|row| row.token)).collect()
     }
