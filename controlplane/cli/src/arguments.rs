@@ -12,9 +12,10 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version)]
 pub(crate) struct Arguments {
-    /// Where the control plane's REST API is.
-    #[arg(long, global = true, env = "PORTCULLIS_URL", default_value = "http://127.0.0.1:9440")]
-    pub url: String,
+    /// Where the control plane's REST API is; the one of `portcullis login` unless told, else
+    /// http://127.0.0.1:9440.
+    #[arg(long, global = true, env = "PORTCULLIS_URL")]
+    pub url: Option<String>,
 
     /// An API token; `portcullis login` keeps one.
     #[arg(long, global = true, env = "PORTCULLIS_TOKEN", hide_env_values = true)]
@@ -237,6 +238,9 @@ pub(crate) struct CallsArguments {
     pub since: Option<String>,
     #[arg(long, default_value_t = 20)]
     pub limit: u32,
+    /// Also the intents: what was begun, before it ended.
+    #[arg(long)]
+    pub intents: bool,
     /// Go on with new calls as they come, until Ctrl-C.
     #[arg(long, short)]
     pub follow: bool,

@@ -52,13 +52,13 @@ pub(crate) fn verify(
         return Ok(u8::from(!report.is_sound()));
     }
     for finding in &report.findings {
-        println!("damaged: {finding}");
+        say!("damaged: {finding}");
     }
     for note in &report.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     let verdict = if report.is_sound() { "sound" } else { "NOT SOUND" };
-    println!(
+    say!(
         "{verdict}: {} records in {} groups and {} segments of {}; {} checkpoints agree; root {root}",
         report.records,
         report.groups,

@@ -14,6 +14,8 @@ use serde_json::Value;
 use crate::arguments::Arguments;
 use crate::fault::Fault;
 
+/// Where a control plane listens unless it is told otherwise.
+const URL: &str = "http://127.0.0.1:9440";
 /// Longer than any answer takes; following calls waits 30 s on purpose.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -30,20 +32,33 @@ impl Client {
         // Only this program's main thread comes here, once.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = Http::builder().timeout(PATIENCE).no_proxy();
+        let kept = kept_login();
+        let url = arguments.url.clone().or_else(|| kept.as_ref().map(|(url, _)| url.clone()));
+        let url = url.unwrap_or_else(|| URL.to_owned()).trim_end_matches('/').to_owned();
         http = match &arguments.ca {
             Some(path) => {
                 let pem = fs::read(path).map_err(|fault| local(&fault))?;
                 let trusted = reqwest::Certificate::from_pem_bundle(&pem).map_err(|f| local(&f))?;
                 http.tls_certs_only(trusted)
             }
-            None if arguments.url.starts_with("https:") => http,
+            None if url.starts_with("https:") => http,
             // Nothing to trust is needed for plain HTTP, and nothing else is asked for.
             None => http.tls_certs_only([]),
         };
         let http = http.build().map_err(|fault| local(&fault))?;
-        let kept = kept_login();
-        let token = arguments.token.clone().or_else(|| kept.map(|(_, token)| token));
-        Ok(Self { http, url: arguments.url.trim_end_matches('/').to_owned(), token })
+        // A token is told to the control plane that it was kept for, and to no other.
+        let kept = kept.filter(|(known, _)| *known == url).map(|(_, token)| token);
+        let token = arguments.token.clone().or(kept);
+        Ok(Self { http, url, token })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The same control plane, asked with another token.
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Value, Fault> {
@@ -144,7 +159,7 @@ pub(crate) fn progress(text: &str) {
 }
 
 /// The address and token that `portcullis login` kept.
-pub(crate) fn kept_login() -> Option<(String, String)> {
+fn kept_login() -> Option<(String, String)> {
     let text = fs::read_to_string(login_file()?).ok()?;
     let (url, token) = text.split_once('\n')?;
     Some((url.to_owned(), token.trim().to_owned()))

@@ -28,8 +28,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, Fault> {
             return audit::verify(dir, checkpoint, key.as_deref(), output);
         }
         Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(*shell, &mut command, "portcullis", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "portcullis", &mut script);
+            say!("{}", String::from_utf8_lossy(&script).trim_end());
             return Ok(DONE);
         }
         _ => {}
@@ -58,7 +59,7 @@ impl Asked {
                     body["expires_in_s"] = json!(seconds);
                 }
                 self.tell(&client.post("/v1/kills", &body)?, |kill| {
-                    println!("killed {} (kill {}, list {})", name, kill["id"], kill["serial"]);
+                    say!("killed {} (kill {}, list {})", name, kill["id"], kill["serial"]);
                 })
             }
             Command::Unkill { what, name } => self.unkill(*what, name),
@@ -75,7 +76,7 @@ impl Asked {
                 self.tell(&client.post(&path, &json!({"message": message}))?, show::applied)
             }
             Command::Policy { action: PolicyAction::Test { folder } } => self.test(folder),
-            Command::Login => login(arguments),
+            Command::Login => login(Client::new(arguments)?),
             Command::Audit { .. } | Command::Completions { .. } => Ok(DONE),
         }
     }
@@ -147,7 +148,7 @@ impl Asked {
         if lifted.is_empty() {
             return Err(Fault::Local(format!("{name} is not killed\n  try: portcullis kills")));
         }
-        self.tell(&Value::Array(lifted), |_| println!("{name} is on again"))
+        self.tell(&Value::Array(lifted), |_| say!("{name} is on again"))
     }
 
     fn secrets(&self, action: Option<&SecretsAction>) -> Result<u8, Fault> {
@@ -156,11 +157,11 @@ impl Asked {
             Some(SecretsAction::Set { name }) => {
                 let body = json!({"value": from_stdin("the secret's value")?});
                 let set = self.client.put(&format!("/v1/secrets/{name}"), &body)?;
-                self.tell(&set, |set| println!("{name} is set (revision {})", set["revision"]))
+                self.tell(&set, |set| say!("{name} is set (revision {})", set["revision"]))
             }
             Some(SecretsAction::Remove { name }) => {
                 let removed = self.client.delete(&format!("/v1/secrets/{name}"))?;
-                self.tell(&removed, |_| println!("{name} is removed"))
+                self.tell(&removed, |_| say!("{name} is removed"))
             }
         }
     }
@@ -183,7 +184,7 @@ impl Asked {
                 });
                 let issued = self.client.post("/v1/keys", &without_nulls(body))?;
                 self.tell(&issued, |issued| {
-                    println!("{}", show::cell(&issued["key"]));
+                    say!("{}", show::cell(&issued["key"]));
                     eprintln!(
                         "shown this once; it is good until {}",
                         show::cell(&issued["info"]["expires_at"])
@@ -202,7 +203,7 @@ impl Asked {
             Some(AppliancesAction::Enrol { name }) => {
                 let made = self.client.post("/v1/appliances/enrolments", &json!({"name": name}))?;
                 self.tell(&made, |made| {
-                    println!("{}", show::cell(&made["token"]));
+                    say!("{}", show::cell(&made["token"]));
                     eprintln!(
                         "good once, until {}\n  try: portcullis-gateway --control HOST:9441 --enrol TOKEN",
                         show::cell(&made["expires_at"])
@@ -211,7 +212,7 @@ impl Asked {
             }
             Some(AppliancesAction::Remove { id }) => {
                 let removed = self.client.delete(&format!("/v1/appliances/{id}"))?;
-                self.tell(&removed, |_| println!("{id} is removed"))
+                self.tell(&removed, |_| say!("{id} is removed"))
             }
         }
     }
@@ -225,10 +226,20 @@ impl Asked {
     }
 }
 
-fn login(arguments: &Arguments) -> Result<u8, Fault> {
+/// Keeps a token only after the control plane has said whose it is.
+fn login(client: Client) -> Result<u8, Fault> {
     let token = from_stdin("an API token")?;
-    let path = keep_login(&arguments.url, &token)?;
-    println!("kept in {}", path.display());
+    let client = client.with_token(&token);
+    let me = client.get("/v1/me")?;
+    let path = keep_login(client.url(), &token)?;
+    let (name, role) = (&me["token"]["name"], &me["token"]["role"]);
+    say!(
+        "{} is {} ({}); kept in {}",
+        client.url(),
+        show::cell(name),
+        show::cell(role),
+        path.display()
+    );
     Ok(DONE)
 }
 

@@ -5,6 +5,9 @@
 //! as it should be, 2 the command line is wrong, 3 the control plane cannot be reached, 4 there are
 //! differences (`diff`, `apply --dry-run`).
 
+#[macro_use]
+mod say;
+
 mod arguments;
 mod audit;
 mod client;

@@ -27,7 +27,14 @@ impl Table {
 
     /// For the terminal that is there, or uncut.
     pub(crate) fn show(&self) {
-        println!("{}", self.text(terminal_width()));
+        say!("{}", self.text(terminal_width()));
+    }
+
+    /// Without headings: what goes on below a table that stands already. Nothing for no rows.
+    pub(crate) fn show_rows(&self) {
+        for row in self.text(terminal_width()).lines().skip(1) {
+            say!("{row}");
+        }
     }
 
     pub(crate) fn text(&self, width: Option<usize>) -> String {
@@ -87,7 +94,7 @@ fn terminal_width() -> Option<usize> {
 /// JSON for scripts.
 pub(crate) fn json(value: &serde_json::Value) -> Result<(), Fault> {
     let text = serde_json::to_string_pretty(value).map_err(|f| Fault::Local(f.to_string()))?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 

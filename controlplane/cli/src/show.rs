@@ -9,7 +9,8 @@ use crate::screen::Table;
 pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        // Names and reasons come from outside; none of them may drive the terminal.
+        Value::String(text) => text.replace(char::is_control, " "),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
@@ -33,31 +34,31 @@ pub(crate) fn applied(applied: &Value) {
             Some("removed") => '-',
             _ => '~',
         };
-        println!("{sign} {} {}", cell(&change["kind"]), cell(&change["name"]));
+        say!("{sign} {} {}", cell(&change["kind"]), cell(&change["name"]));
         for field in array(&change["fields"]) {
             let (before, after) = (&field["before"], &field["after"]);
-            println!("    {}: {before} -> {after}", cell(&field["path"]));
+            say!("    {}: {before} -> {after}", cell(&field["path"]));
         }
         for line in array(&change["lines"]) {
-            println!("    {}", cell(line));
+            say!("    {}", cell(line));
         }
     }
     for sentence in array(&applied["diff"]["behaviour"]) {
-        println!("  {}", cell(sentence));
+        say!("  {}", cell(sentence));
     }
     for found in array(&applied["discovered"]) {
         discovered(found);
     }
     for warning in array(&applied["warnings"]) {
         if let Ok(problem) = serde_json::from_value(warning.clone()) {
-            println!("{}", told_problem(&problem).replacen("error:", "warning:", 1));
+            say!("{}", told_problem(&problem).replacen("error:", "warning:", 1));
         }
     }
     let tests = &applied["tests"];
     if tests["passed"].as_u64().unwrap_or(0) > 0 {
-        println!("{} policy tests passed", tests["passed"]);
+        say!("{} policy tests passed", tests["passed"]);
     }
-    println!("{}", outcome(applied));
+    say!("{}", outcome(applied));
 }
 
 fn outcome(applied: &Value) -> String {
@@ -82,37 +83,37 @@ fn outcome(applied: &Value) -> String {
 pub(crate) fn discovered(found: &Value) {
     let server = cell(&found["server"]);
     match found["outcome"].as_str() {
-        Some("pinned") => println!("  {server}: pinned {}", cell(&found["pinned"])),
-        Some("same") => println!("  {server}: as pinned"),
+        Some("pinned") => say!("  {server}: pinned {}", cell(&found["pinned"])),
+        Some("same") => say!("  {server}: as pinned"),
         Some("drifted") => {
-            println!("  {server}: drifted; nothing new is offered until it is approved");
+            say!("  {server}: drifted; nothing new is offered until it is approved");
             for drift in array(&found["drift"]) {
-                println!("    {} {}", cell(&drift["kind"]), cell(&drift["tool"]));
+                say!("    {} {}", cell(&drift["kind"]), cell(&drift["tool"]));
             }
-            println!("  try: portcullis servers approve {server}");
+            say!("  try: portcullis servers approve {server}");
         }
-        _ => println!("  {server}: {}", cell(&found["fault"])),
+        _ => say!("  {server}: {}", cell(&found["fault"])),
     }
 }
 
 /// Why a call is decided as it is.
 pub(crate) fn explained(explained: &Value) {
-    println!("{}: {}", cell(&explained["decision"]), cell(&explained["why"]));
+    say!("{}: {}", cell(&explained["decision"]), cell(&explained["why"]));
     for rule in array(&explained["determining"]) {
-        println!("  rule {} at {}:{}", cell(&rule["id"]), cell(&rule["file"]), rule["line"]);
+        say!("  rule {} at {}:{}", cell(&rule["id"]), cell(&rule["file"]), rule["line"]);
     }
     for kill in array(&explained["killed_by"]) {
-        println!("  killed by {}: {}", cell(&kill["author"]), cell(&kill["reason"]));
+        say!("  killed by {}: {}", cell(&kill["author"]), cell(&kill["reason"]));
     }
     let visible = explained["visible"].as_bool().unwrap_or(false);
-    println!("  the tool is {} for this caller", if visible { "listed" } else { "hidden" });
-    println!("  revision {}", explained["revision"]);
+    say!("  the tool is {} for this caller", if visible { "listed" } else { "hidden" });
+    say!("  revision {}", explained["revision"]);
 }
 
 /// What policy tests said.
 pub(crate) fn tests(report: &Value) {
     for failure in array(&report["failures"]) {
-        println!(
+        say!(
             "{}:{}: {} expected {}, got {}: {}",
             cell(&failure["file"]),
             failure["line"],
@@ -122,24 +123,26 @@ pub(crate) fn tests(report: &Value) {
             cell(&failure["why"])
         );
     }
-    println!("{} passed, {} failed", report["passed"], report["failed"]);
+    say!("{} passed, {} failed", report["passed"], report["failed"]);
 }
 
 /// How everything is.
 pub(crate) fn status(status: &Value) {
-    println!("control plane {}, since {}", cell(&status["version"]), cell(&status["started_at"]));
-    println!(
+    say!("control plane {}, since {}", cell(&status["version"]), cell(&status["started_at"]));
+    say!(
         "revision {}, kill list {} ({} in force)",
-        status["revision"], status["kill_serial"], status["kills"]
+        status["revision"],
+        status["kill_serial"],
+        status["kills"]
     );
     for (title, counts) in [("objects", &status["objects"]), ("appliances", &status["appliances"])]
     {
         let counts = counts.as_object().into_iter().flatten();
         let counts: Vec<_> = counts.map(|(name, count)| format!("{count} {name}")).collect();
-        println!("{title}: {}", if counts.is_empty() { "none".into() } else { counts.join(", ") });
+        say!("{title}: {}", if counts.is_empty() { "none".into() } else { counts.join(", ") });
     }
     for sentence in array(&status["attention"]) {
-        println!("look at: {}", cell(sentence));
+        say!("look at: {}", cell(sentence));
     }
 }
 

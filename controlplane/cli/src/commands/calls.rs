@@ -24,31 +24,53 @@ pub(crate) fn show(client: &Client, output: Output, filter: &CallsArguments) -> 
     .into_iter()
     .filter_map(|(name, value)| Some((name, value.clone()?)))
     .collect();
-    query.push(("limit", filter.limit.to_string()));
+    // A call that ended has two records, of which one is shown.
+    let records = if filter.intents { filter.limit } else { filter.limit.saturating_mul(2) };
+    query.push(("limit", records.to_string()));
     let mut page = client.get_with("/v1/calls", &query)?;
-    told(&page, output)?;
     if !filter.follow {
+        let calls = shown(&page, filter);
+        match output {
+            Output::Json => screen::json(&calls.into_iter().cloned().collect())?,
+            Output::Table => table(&calls).show(),
+        }
         return Ok(0);
     }
+    let mut headings = true;
     loop {
+        tell(&shown(&page, filter), output, std::mem::take(&mut headings));
         let after = page["after"].as_u64().unwrap_or(0);
         let mut next = query.clone();
         next.push(("after", after.to_string()));
         next.push(("wait_ms", WAIT_MS.to_string()));
         page = client.get_with("/v1/calls", &next)?;
-        if !show::array(&page["items"]).is_empty() {
-            told(&page, output)?;
-        }
     }
 }
 
-fn told(page: &Value, output: Output) -> Result<(), Fault> {
-    if output == Output::Json {
-        return screen::json(page);
+/// The newest of a page; a call that ended is shown by its outcome.
+fn shown<'p>(page: &'p Value, filter: &CallsArguments) -> Vec<&'p Value> {
+    let items = show::array(&page["items"]).iter();
+    let mut calls: Vec<_> =
+        items.filter(|call| filter.intents || call["phase"] != "intent").collect();
+    if !filter.follow {
+        calls.drain(..calls.len().saturating_sub(filter.limit as usize));
     }
+    calls
+}
+
+/// A line a call, as they come: headings once, and JSON that a script reads line by line.
+fn tell(calls: &[&Value], output: Output, headings: bool) {
+    match output {
+        Output::Json => calls.iter().for_each(|call| say!("{call}")),
+        Output::Table if headings => table(calls).show(),
+        Output::Table => table(calls).show_rows(),
+    }
+}
+
+fn table(calls: &[&Value]) -> Table {
     let mut table =
         Table::new(&["at", "phase", "tenant", "who", "tool", "decision", "rule", "status", "ms"]);
-    for call in show::array(&page["items"]) {
+    for call in calls {
         let who: Vec<_> = ["user", "agent"]
             .iter()
             .map(|name| show::cell(&call[*name]))
@@ -68,6 +90,5 @@ fn told(page: &Value, output: Output) -> Result<(), Fault> {
             latency,
         ]);
     }
-    table.show();
-    Ok(())
+    table
 }
