@@ -48,7 +48,14 @@ impl Client {
         let http = http.build().map_err(|fault| local(&fault))?;
         // A token is told to the control plane that it was kept for, and to no other.
         let kept = kept.filter(|(known, _)| *known == url).map(|(_, token)| token);
-        let token = arguments.token.clone().or(kept);
+        let token = match &arguments.token_file {
+            Some(path) => {
+                let read = fs::read_to_string(path);
+                let read = read.map_err(|fault| local(&format!("{}: {fault}", path.display())))?;
+                Some(read.trim().to_owned())
+            }
+            None => arguments.token.clone().or(kept),
+        };
         Ok(Self { http, url, token })
     }
 

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use clap::CommandFactory;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::arguments::{
     AppliancesAction, Arguments, AuditAction, Command, ExplainArguments, KeysAction, Output,
@@ -107,7 +107,8 @@ impl Asked {
 
     fn explain(&self, question: &ExplainArguments) -> Result<u8, Fault> {
         let wrong = |fault| Fault::Usage(format!("--arguments is not a JSON object: {fault}"));
-        let arguments: Value = serde_json::from_str(&question.arguments).map_err(wrong)?;
+        let arguments: Map<String, Value> =
+            serde_json::from_str(&question.arguments).map_err(wrong)?;
         let caller = json!({
             "tenant": question.tenant, "user": question.user, "agent": question.agent,
             "roles": question.roles, "groups": question.groups,

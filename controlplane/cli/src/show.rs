@@ -12,6 +12,11 @@ pub(crate) fn cell(value: &Value) -> String {
         // Names and reasons come from outside; none of them may drive the terminal.
         Value::String(text) => text.replace(char::is_control, " "),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        // A target: `{"tool": "crm/refund"}`.
+        Value::Object(fields) => {
+            let one = |(name, value): (&String, &Value)| format!("{name} {}", cell(value));
+            fields.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -20,6 +25,9 @@ pub(crate) fn cell(value: &Value) -> String {
 pub(crate) fn table(items: &[Value], columns: &[(&'static str, &str)]) {
     let headings: Vec<_> = columns.iter().map(|(heading, _)| *heading).collect();
     let mut table = Table::new(&headings);
+    if items.is_empty() {
+        return say!("none");
+    }
     for item in items {
         table.row(columns.iter().map(|(_, at)| cell(item.pointer(at).unwrap_or(&Value::Null))));
     }
@@ -54,9 +62,9 @@ pub(crate) fn applied(applied: &Value) {
             say!("{}", told_problem(&problem).replacen("error:", "warning:", 1));
         }
     }
-    let tests = &applied["tests"];
-    if tests["passed"].as_u64().unwrap_or(0) > 0 {
-        say!("{} policy tests passed", tests["passed"]);
+    let passed = applied["tests"]["passed"].as_u64().unwrap_or(0);
+    if passed > 0 {
+        say!("policy tests: {passed} passed");
     }
     say!("{}", outcome(applied));
 }
@@ -96,14 +104,19 @@ pub(crate) fn discovered(found: &Value) {
     }
 }
 
-/// Why a call is decided as it is.
+/// Why a call is decided as it is. A kill comes before every policy.
 pub(crate) fn explained(explained: &Value) {
-    say!("{}: {}", cell(&explained["decision"]), cell(&explained["why"]));
+    let kills = array(&explained["killed_by"]);
+    for kill in kills {
+        say!("refused: killed by {}: {}", cell(&kill["author"]), cell(&kill["reason"]));
+    }
+    let otherwise = if kills.is_empty() { "" } else { "  without the kill: " };
+    say!("{otherwise}{}", cell(&explained["why"]));
     for rule in array(&explained["determining"]) {
         say!("  rule {} at {}:{}", cell(&rule["id"]), cell(&rule["file"]), rule["line"]);
     }
-    for kill in array(&explained["killed_by"]) {
-        say!("  killed by {}: {}", cell(&kill["author"]), cell(&kill["reason"]));
+    for obligation in array(&explained["obligations"]) {
+        say!("  with {}", cell(obligation));
     }
     let visible = explained["visible"].as_bool().unwrap_or(false);
     say!("  the tool is {} for this caller", if visible { "listed" } else { "hidden" });
@@ -113,15 +126,10 @@ pub(crate) fn explained(explained: &Value) {
 /// What policy tests said.
 pub(crate) fn tests(report: &Value) {
     for failure in array(&report["failures"]) {
-        say!(
-            "{}:{}: {} expected {}, got {}: {}",
-            cell(&failure["file"]),
-            failure["line"],
-            cell(&failure["name"]),
-            cell(&failure["expected"]),
-            cell(&failure["got"]),
-            cell(&failure["why"])
-        );
+        let name = cell(&failure["name"]);
+        let name = if name.is_empty() { name } else { format!("{name}: ") };
+        let (file, line) = (cell(&failure["file"]), &failure["line"]);
+        say!("{file}:{line}: {name}{}", cell(&failure["why"]));
     }
     say!("{} passed, {} failed", report["passed"], report["failed"]);
 }
@@ -138,6 +146,7 @@ pub(crate) fn status(status: &Value) {
     for (title, counts) in [("objects", &status["objects"]), ("appliances", &status["appliances"])]
     {
         let counts = counts.as_object().into_iter().flatten();
+        let counts = counts.filter(|(_, count)| **count != 0);
         let counts: Vec<_> = counts.map(|(name, count)| format!("{count} {name}")).collect();
         say!("{title}: {}", if counts.is_empty() { "none".into() } else { counts.join(", ") });
     }

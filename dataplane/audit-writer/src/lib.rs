@@ -27,9 +27,9 @@ pub use reader::{Entry, Reader};
 pub use verify::verify_dir;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use dataplane_audit::{BLOCK_BYTES, Checkpoint};
@@ -43,7 +43,7 @@ use thread::Thread;
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Result<Checkpoint, LogFault>>>,
+    thread: Mutex<Option<JoinHandle<Result<Checkpoint, LogFault>>>>,
 }
 
 /// Opens the log, recovers it if need be, starts its thread, and waits until its first record of this
@@ -65,7 +65,7 @@ pub fn start(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
     let (thread_shared, spawned) = (Arc::clone(&shared), std::thread::Builder::new());
     let run = move || run(config, opened, disk, thread_shared, states, &ready);
     let thread = spawned.name("audit-log".to_owned()).spawn(run).map_err(fault)?;
-    let writer = Writer { shared, thread: Some(thread) };
+    let writer = Writer { shared, thread: Mutex::new(Some(thread)) };
     match begun.recv() {
         Ok(Ok(())) => Ok((writer, lanes)),
         Ok(Err(error)) => Err(io_fault("first write", &dir, error)),
@@ -142,12 +142,9 @@ impl Writer {
     ///
     /// # Errors
     /// What waited could not be written; it was never counted as durable.
-    pub fn stop(mut self) -> Result<Checkpoint, LogFault> {
-        self.end()
-    }
-
-    fn end(&mut self) -> Result<Checkpoint, LogFault> {
-        let Some(thread) = self.thread.take() else { return Err(LogFault::Closed) };
+    pub fn stop(&self) -> Result<Checkpoint, LogFault> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Err(LogFault::Closed) };
         self.shared.stop.store(true, Ordering::Release);
         self.shared.ring();
         thread.join().unwrap_or(Err(LogFault::Closed))
@@ -156,6 +153,6 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.stop();
     }
 }

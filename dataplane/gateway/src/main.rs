@@ -224,7 +224,12 @@ impl Gateway {
             }
         }
         drop(self.link);
-        tracing::info!(records = self.log.size(), "stopped");
+        match self.log.stop() {
+            Ok(checkpoint) => {
+                tracing::info!(records = checkpoint.size, "stopped; the log is closed")
+            }
+            Err(error) => tracing::error!(%error, "the log was not closed in order"),
+        }
         fault.map_or(Ok(()), Err)
     }
 }

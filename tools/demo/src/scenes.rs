@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tests_fixtures::mcp::Era;
 use tests_fixtures::mcp::client::{Client, as_json, text_of};
+use tests_fixtures::stack::wait_until;
 
 use crate::stage::Stage;
 
@@ -68,17 +69,16 @@ async fn denied(stage: &mut Stage, ann: &Client) -> anyhow::Result<()> {
 
 async fn over_quota(stage: &mut Stage) -> anyhow::Result<()> {
     stage.scene("An agent that loops is told which quota, and when to retry");
-    let bot = stage.client("looping-bot", &["support"], Era::Legacy).await?;
     let mut refused = None;
     for call in 1..=8 {
-        let answer = ask(&bot, "erp__get_orders", json!({"customer": "c-1"})).await;
-        if answer["error"].is_object() {
+        let answer = stage.raw_call("looping-bot", &["support"], "crm__get_orders").await?;
+        if answer.0 == 429 {
             refused.get_or_insert((call, answer));
         }
     }
-    let (call, answer) = refused.context("nothing was refused")?;
-    stage.tell(format!("call {call}: {}", answer["error"]));
-    bot.close().await;
+    let (call, (status, retry_after, body)) = refused.context("nothing was refused")?;
+    stage.tell(format!("call {call}: HTTP {status}, Retry-After: {retry_after}"));
+    stage.tell(body);
     Ok(())
 }
 
@@ -165,7 +165,11 @@ async fn pushed(stage: &mut Stage, ann: &Client) -> anyhow::Result<()> {
 
 fn proven(stage: &mut Stage) -> anyhow::Result<()> {
     stage.scene("The audit log proves all of it, and shows when somebody edits it");
-    stage.portcullis(&["calls", "--limit", "6"])?;
+    wait_until(Duration::from_secs(20), "the copy of the last call", || {
+        let (_, page) = stage.system.api("GET", "/v1/calls?limit=1", None).ok()?;
+        (page["items"][0]["tool"] == "refund").then_some(())
+    })?;
+    stage.portcullis(&["calls", "--limit", "8"])?;
     stage.system.gateway.terminate();
     let log = stage.system.place.path("gateway/audit");
     ensure!(stage.portcullis(&["audit", "verify", &log.display().to_string()])?, "not verified");

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context;
+use serde_json::json;
 use tests_fixtures::mcp::Era;
 use tests_fixtures::mcp::client::{Client, Target, connect};
 use tests_fixtures::stack::{System, SystemSpec, binary};
@@ -59,6 +60,38 @@ impl Stage {
             timeout: None,
         };
         connect(&target, era).await
+    }
+
+    /// One modern call without an SDK between: status, `Retry-After` and body as they came.
+    pub(crate) async fn raw_call(
+        &self,
+        user: &str,
+        roles: &[&str],
+        tool: &str,
+    ) -> anyhow::Result<(u16, String, String)> {
+        let pem = std::fs::read(self.system.certificate())?;
+        let trusted = reqwest::Certificate::from_pem_bundle(&pem)?;
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only(trusted).build()?;
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let params = json!({"name": tool, "arguments": {"customer": "c-1"}, "_meta": meta});
+        let body =
+            json!({"jsonrpc": "2.0", "id": "loop", "method": "tools/call", "params": params});
+        let answer = http
+            .post(self.system.url("/mcp"))
+            .bearer_auth(self.system.token_of(user, roles)?)
+            .header("Accept", "application/json, text/event-stream")
+            .header("MCP-Protocol-Version", "2026-07-28")
+            .header("Mcp-Method", "tools/call")
+            .header("Mcp-Name", tool)
+            .json(&body)
+            .send()
+            .await?;
+        let retry_after = answer.headers().get("Retry-After").map(|value| value.to_str());
+        let retry_after = retry_after.transpose()?.unwrap_or_default().to_owned();
+        Ok((answer.status().as_u16(), retry_after, answer.text().await?))
     }
 
     /// Writes the policy folder to disk, where an operator has it.
@@ -122,7 +155,7 @@ impl Stage {
 const DEMO_QUOTA: &str = r#"
 [quotas.loops]
 per = "caller_tool"
-tool = "erp/get_orders"
+tool = "crm/get_orders"
 calls = "60/min"
 burst = 5
 "#;
