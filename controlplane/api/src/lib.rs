@@ -14,6 +14,7 @@
 pub mod bounds;
 pub mod diff;
 pub mod folder;
+pub mod fuzz;
 pub mod names;
 pub mod objects;
 mod problem;

@@ -337,3 +337,46 @@ fn insert<T: DeserializeOwned>(
     objects.insert(name.to_owned(), read(body)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::{MEMBERS_MAX, POLICY_BYTES_MAX};
+
+    #[test]
+    fn one_member_too_many_and_one_byte_of_policy_too_many_are_refused() {
+        let role = |count: usize| {
+            let users = (0..count).map(|number| format!("acme/u{number}")).collect();
+            Role { users, ..Role::default() }.check()
+        };
+        assert!(role(MEMBERS_MAX).is_ok() && role(MEMBERS_MAX + 1).is_err());
+        let policy = |bytes: usize| Policy { text: " ".repeat(bytes) }.check();
+        assert!(policy(POLICY_BYTES_MAX).is_ok() && policy(POLICY_BYTES_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn what_people_do_not_write_stays_and_what_hung_on_it_goes() {
+        let server = |url: &str| -> Server {
+            serde_json::from_value(serde_json::json!({ "url": url })).unwrap()
+        };
+        let pins = |url: &str| -> Pins {
+            serde_json::from_value(serde_json::json!({
+                "url": url, "era": "modern", "revision": "2026-07-28",
+                "at": "2026-01-01T00:00:00Z", "tools": [],
+            }))
+            .unwrap()
+        };
+        let mut before = ObjectSet::default();
+        for name in ["kept", "moved", "gone"] {
+            before.servers.insert(name.to_owned(), server("http://a/"));
+            before.pins.insert(name.to_owned(), pins("http://a/"));
+        }
+        let mut written = ObjectSet::default();
+        written.servers.insert("kept".to_owned(), server("http://a/"));
+        written.servers.insert("moved".to_owned(), server("http://b/"));
+        written.pins.insert("kept".to_owned(), pins("http://forged/"));
+        let next = before.replaced_by(&written);
+        assert_eq!(next.names(Kind::Pins), ["kept"]);
+        assert_eq!(next.pins["kept"], pins("http://a/"), "a folder never brings pins");
+    }
+}

@@ -171,7 +171,7 @@ fn directory(set: &ObjectSet) -> Directory {
         groups: set.groups.keys().map(|group| (group.clone(), BTreeSet::new())).collect(),
         members: Vec::new(),
     };
-    let mut members: BTreeMap<(bool, &str), (Vec<String>, Vec<String>)> = BTreeMap::new();
+    let mut members: BTreeMap<Who<'_>, RolesAndGroups> = BTreeMap::new();
     for (role, object) in &set.roles {
         for group in &object.groups {
             directory.groups.entry(group.clone()).or_default().insert(role.clone());
@@ -198,14 +198,16 @@ fn directory(set: &ObjectSet) -> Directory {
     directory
 }
 
-fn both<'s>(users: &'s [String], agents: &'s [String]) -> impl Iterator<Item = (bool, &'s str)> {
+fn both<'s>(users: &'s [String], agents: &'s [String]) -> impl Iterator<Item = Who<'s>> {
     let users = users.iter().map(|user| (false, user.as_str()));
     users.chain(agents.iter().map(|agent| (true, agent.as_str())))
 }
 
-type Membership<'s> = ((bool, &'s str), (Vec<String>, Vec<String>));
+/// Whether it is an agent, and `tenant/name`.
+type Who<'s> = (bool, &'s str);
+type RolesAndGroups = (Vec<String>, Vec<String>);
 
-fn member(((is_agent, who), (roles, groups)): Membership<'_>) -> Option<Member> {
+fn member(((is_agent, who), (roles, groups)): (Who<'_>, RolesAndGroups)) -> Option<Member> {
     // Checked before: `tenant/name`.
     let (tenant, name) = who.split_once('/')?;
     let kind = if is_agent { CallerKind::Agent } else { CallerKind::User };

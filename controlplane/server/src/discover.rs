@@ -234,7 +234,7 @@ mod tests {
         let base = json!({"name": "a", "description": "x", "inputSchema": {"type": "object"}, "later": {"b": 1, "a": 2}});
         let text = r#"{"later":{"a":2,"b":1},"inputSchema":{"type":"object"},"description":"x","name":"a"}"#;
         let same: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(drift(&pins(&[base.clone()]), &pins(&[same])), []);
+        assert_eq!(drift(&pins(std::slice::from_ref(&base)), &pins(&[same])), []);
         for (pointer, value) in [
             ("/description", json!("y")),
             ("/inputSchema/type", json!("Object")),
@@ -242,7 +242,7 @@ mod tests {
         ] {
             let mut changed = base.clone();
             *changed.pointer_mut(pointer).unwrap() = value;
-            let found = drift(&pins(&[base.clone()]), &pins(&[changed]));
+            let found = drift(&pins(std::slice::from_ref(&base)), &pins(&[changed]));
             assert_eq!(found.len(), 1, "{pointer}");
             assert_eq!(found[0].kind, DriftKind::Changed);
         }
@@ -265,7 +265,7 @@ mod tests {
             json!({"name": "c"}),
             json!({"name": "d", "inputSchema": {}, "description": long}),
         ];
-        let (tools, skipped) = pin([&[good.clone()], &bad[..]].concat()).unwrap();
+        let (tools, skipped) = pin([std::slice::from_ref(&good), &bad[..]].concat()).unwrap();
         assert_eq!((tools.len(), skipped.len()), (1, 3));
         assert!(pin(vec![good.clone(), good]).is_err());
     }

@@ -7,6 +7,9 @@
 //!
 //! [`run`] serves until it is told to stop; [`start`] gives a handle, for tests and for embedding.
 
+// A problem is made at most once a request and never where time counts.
+#![allow(clippy::result_large_err)]
+
 mod app;
 mod appliances;
 mod apply;

@@ -210,3 +210,20 @@ async fn who_hangs_up_leaves_no_change_half_done() {
     );
     assert_eq!(plane.admin.get("/v1/status").await["revision"], 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_byte_past_the_body_is_refused() {
+    use controlplane_api::bounds::BODY_BYTES_MAX;
+    let plane = Plane::start().await;
+    let send = |bytes: usize| {
+        let (http, url) = (plane.admin.http.clone(), format!("{}/v1/apply", plane.admin.url));
+        let token = plane.admin.token.clone().unwrap();
+        async move {
+            let request = http.post(url).bearer_auth(token).body(" ".repeat(bytes));
+            let request = request.header("content-type", "application/json");
+            request.send().await.unwrap().status().as_u16()
+        }
+    };
+    assert_eq!(send(BODY_BYTES_MAX).await, 400, "read whole, and no JSON");
+    assert_eq!(send(BODY_BYTES_MAX + 1).await, 413);
+}

@@ -276,3 +276,57 @@ async fn the_admin_log_is_newest_first() {
     let page = store.admin_entries(Slice { after: 2, limit: 2 }).await.unwrap();
     assert_eq!(page.iter().map(|entry| entry.id).collect::<Vec<_>>(), [1]);
 }
+
+#[tokio::test]
+async fn one_kill_too_many_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let target = Target::Server("crm".into());
+    let new =
+        || NewKill { target: &target, reason: "x", author: "ann", at: Time(1), expires_at: None };
+    for _ in 0..controlplane_api::bounds::KILLS_MAX {
+        store.add_kill(new()).await.unwrap();
+    }
+    assert!(matches!(store.add_kill(new()).await, Err(Fault::Full { .. })));
+    store.end_kill(1, "ann", Time(2)).await.unwrap();
+    store.add_kill(new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_token_too_many_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let row = |id: usize| TokenRow {
+        token: Token {
+            id: id.to_string(),
+            name: "ann".into(),
+            role: RoleOfToken::Auditor,
+            created_at: Time(1),
+            created_by: "start".into(),
+            expires_at: None,
+        },
+        sha256: "00".into(),
+    };
+    for id in 0..controlplane_api::bounds::TOKENS_MAX {
+        store.add_token(&row(id)).await.unwrap();
+    }
+    assert!(matches!(store.add_token(&row(usize::MAX)).await, Err(Fault::Full { .. })));
+}
+
+#[tokio::test]
+async fn one_enrolment_too_many_is_refused_until_others_expire() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let pending = |number: usize| PendingEnrolment {
+        sha256: number.to_string(),
+        name: "edge".into(),
+        created_by: "ann".into(),
+        expires_at: Time(10),
+    };
+    for number in 0..controlplane_api::bounds::ENROLMENTS_MAX {
+        store.add_enrolment(&pending(number), Time(1)).await.unwrap();
+    }
+    let one_more = pending(usize::MAX);
+    assert!(matches!(store.add_enrolment(&one_more, Time(9)).await, Err(Fault::Full { .. })));
+    store.add_enrolment(&one_more, Time(10)).await.unwrap();
+}

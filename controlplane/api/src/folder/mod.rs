@@ -179,3 +179,74 @@ pub fn check_test_path(path: &str) -> Result<(), Problem> {
     Err(Problem::invalid(format!("`{}` is no path of a policy test", shown(path)))
         .help("write for example `tests/support.toml`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::{PATH_BYTES_MAX, PROVIDERS_MAX, QUOTAS_MAX, SERVERS_MAX};
+
+    fn parse_one(main: &str, more: &[(String, String)]) -> Result<ObjectSet, Problem> {
+        let main = (MAIN_FILE.to_owned(), main.to_owned());
+        parse(&more.iter().cloned().chain([main]).collect())
+    }
+
+    #[test]
+    fn one_byte_past_the_folder_is_refused() {
+        let fill = |bytes: usize| {
+            let name = "a.cedar".to_owned();
+            let rest = bytes - name.len() - MAIN_FILE.len();
+            parse_one("", &[(name, "/".repeat(rest))])
+        };
+        // A policy of that length is refused too, but by another rule.
+        assert!(!fill(FOLDER_BYTES_MAX).unwrap_err().detail.contains("the folder has"));
+        assert!(fill(FOLDER_BYTES_MAX + 1).unwrap_err().detail.contains("the folder has"));
+    }
+
+    #[test]
+    fn one_file_too_many_is_refused() {
+        let file = |number| (format!("p{number}.cedar"), String::new());
+        let files = |count| (0..count).map(file).collect::<Vec<_>>();
+        assert!(parse_one("", &files(FOLDER_FILES_MAX - 1)).is_ok());
+        assert!(parse_one("", &files(FOLDER_FILES_MAX)).is_err());
+    }
+
+    #[test]
+    fn one_object_too_many_is_refused() {
+        let quotas = |count| {
+            (0..count).map(|n| format!("[quotas.q{n}]\nper = \"agent\"\ncalls = \"1/s\"\n"))
+        };
+        let servers = |count| (0..count).map(|n| format!("[servers.s{n}]\nurl = \"http://a/\"\n"));
+        let providers = |count| {
+            (0..count).map(|n| {
+                format!(
+                    "[identity.p{n}]\nissuer = \"https://{n}\"\naudience = \"a\"\ntenant = \"t\"\n"
+                )
+            })
+        };
+        assert!(parse_one(&quotas(QUOTAS_MAX).collect::<String>(), &[]).is_ok());
+        assert!(parse_one(&quotas(QUOTAS_MAX + 1).collect::<String>(), &[]).is_err());
+        assert!(parse_one(&servers(SERVERS_MAX).collect::<String>(), &[]).is_ok());
+        assert!(parse_one(&servers(SERVERS_MAX + 1).collect::<String>(), &[]).is_err());
+        assert!(parse_one(&providers(PROVIDERS_MAX).collect::<String>(), &[]).is_ok());
+        assert!(parse_one(&providers(PROVIDERS_MAX + 1).collect::<String>(), &[]).is_err());
+    }
+
+    #[test]
+    fn paths_stay_inside_the_folder() {
+        for bad in [
+            "../a.cedar",
+            "/a.cedar",
+            "a//b.cedar",
+            ".a.cedar",
+            "a/.b.cedar",
+            "a b.cedar",
+            "tests/a.cedar",
+            "b.toml",
+        ] {
+            assert!(!is_ours(bad), "{bad}");
+        }
+        assert!(is_ours("team/support.cedar") && is_ours("tests/deep/a.toml"));
+        let long = |bytes: usize| format!("{}.cedar", "a".repeat(bytes - 6));
+        assert!(is_ours(&long(PATH_BYTES_MAX)) && !is_ours(&long(PATH_BYTES_MAX + 1)));
+    }
+}

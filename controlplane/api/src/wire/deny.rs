@@ -151,3 +151,35 @@ pub(super) fn check_life(expires_in_s: Option<u64>) -> Result<(), Problem> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_what_a_header_can_carry_and_is_never_repeated() {
+        let check = |value: &str| SecretValue { value: value.to_owned() }.check();
+        assert!(check(&"s".repeat(SECRET_BYTES_MAX)).is_ok());
+        for bad in
+            ["", " canary", "canary\n", "canary\r\nX: y", "ß", &"c".repeat(SECRET_BYTES_MAX + 1)]
+        {
+            let problem = check(bad).unwrap_err().to_text();
+            assert!(!problem.contains("canary") && !problem.contains("ß"), "{problem}");
+        }
+        let hidden = format!("{:?}", SecretValue { value: "canary".to_owned() });
+        assert!(!hidden.contains("canary"));
+    }
+
+    #[test]
+    fn a_kill_needs_a_reason_and_ends_within_bounds() {
+        let check = |reason: &str, expires_in_s| {
+            let target = Target::Server("crm".to_owned());
+            KillRequest { target, reason: reason.to_owned(), expires_in_s }.check()
+        };
+        assert!(check(&"r".repeat(REASON_BYTES_MAX), Some(LIFE_S_MAX)).is_ok());
+        assert!(check(&"r".repeat(REASON_BYTES_MAX + 1), None).is_err());
+        assert!(check(" ", None).is_err());
+        assert!(check("r", Some(0)).is_err());
+        assert!(check("r", Some(LIFE_S_MAX + 1)).is_err());
+    }
+}
