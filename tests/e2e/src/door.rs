@@ -156,7 +156,8 @@ impl Wire {
             };
             let line = self.take(end + 2)?;
             let size = std::str::from_utf8(line.get(..end).unwrap_or_default())?;
-            let size = usize::from_str_radix(size.trim(), 16).with_context(|| format!("{size:?}"))?;
+            let size =
+                usize::from_str_radix(size.trim(), 16).with_context(|| format!("{size:?}"))?;
             let data = self.take(size + 2)?;
             if size == 0 {
                 return Ok(body);
@@ -203,14 +204,6 @@ impl Wire {
     pub fn certificate(&self) -> Vec<u8> {
         let shown = self.stream.conn.peer_certificates().and_then(<[_]>::first);
         shown.map(|certificate| certificate.to_vec()).unwrap_or_default()
-    }
-
-    /// Our own port: tells connections apart.
-    ///
-    /// # Errors
-    /// When the socket has ended.
-    pub fn port(&self) -> io::Result<u16> {
-        self.stream.sock.local_addr().map(|address| address.port())
     }
 
     /// Ends our side without a word.

@@ -32,7 +32,9 @@ pub fn holds(bytes: &[u8], wanted: &str) -> bool {
     let has = |needle: &[u8]| {
         !needle.is_empty() && bytes.windows(needle.len()).any(|window| window == needle)
     };
-    has(wanted.as_bytes()) || has(hex.as_bytes()) || (0..3).any(|shift| has(&base64_core(wanted, shift)))
+    has(wanted.as_bytes())
+        || has(hex.as_bytes())
+        || (0..3).any(|shift| has(&base64_core(wanted, shift)))
 }
 
 /// What every base64 text of something that holds `wanted` at this offset modulo 3 holds.

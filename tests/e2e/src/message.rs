@@ -37,7 +37,11 @@ impl Request {
     /// As the holder of a credential; an empty one sends none.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
-        if token.is_empty() { self } else { self.header("Authorization", &format!("Bearer {token}")) }
+        if token.is_empty() {
+            self
+        } else {
+            self.header("Authorization", &format!("Bearer {token}"))
+        }
     }
 
     #[must_use]
@@ -96,9 +100,9 @@ pub fn legacy(
     }
     let request = Request::new("POST", path).bearer(token).json(&body);
     match session {
-        Some(session) => request
-            .header("MCP-Protocol-Version", "2025-11-25")
-            .header("Mcp-Session-Id", session),
+        Some(session) => {
+            request.header("MCP-Protocol-Version", "2025-11-25").header("Mcp-Session-Id", session)
+        }
         None => request,
     }
 }
@@ -130,7 +134,8 @@ impl Reply {
     /// When the body is neither.
     pub fn messages(&self) -> anyhow::Result<Vec<Value>> {
         let text = self.text();
-        let is_stream = self.header("content-type").is_some_and(|kind| kind.contains("event-stream"));
+        let is_stream =
+            self.header("content-type").is_some_and(|kind| kind.contains("event-stream"));
         if !is_stream {
             let one = serde_json::from_str(&text);
             return Ok(vec![one.with_context(|| format!("status {}: {text:?}", self.status))?]);
@@ -145,9 +150,8 @@ impl Reply {
     /// # Errors
     /// When there is none.
     pub fn answer(&self) -> anyhow::Result<Value> {
-        let is_answer = |message: &Value| {
-            message.get("result").is_some() || message.get("error").is_some()
-        };
+        let is_answer =
+            |message: &Value| message.get("result").is_some() || message.get("error").is_some();
         let found = self.messages()?.into_iter().rfind(is_answer);
         found.with_context(|| format!("no answer in status {}: {:?}", self.status, self.text()))
     }

@@ -31,7 +31,8 @@ pub fn play(spec: &SystemSpec, scene: impl FnOnce(&mut System) -> anyhow::Result
 /// # Panics
 /// Where `CI` is set.
 pub fn skip(test: &str, why: &str) {
-    let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    let in_ci =
+        std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
     assert!(!in_ci, "{test} cannot be skipped in CI: {why}");
     told(&format!("SKIPPED: {test}: {why}"));
 }
@@ -52,8 +53,7 @@ pub fn in_parallel<T: Send>(
 ) -> anyhow::Result<Vec<T>> {
     std::thread::scope(|scope| {
         let work = &work;
-        let threads: Vec<_> =
-            (0..count).map(|number| scope.spawn(move || work(number))).collect();
+        let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
