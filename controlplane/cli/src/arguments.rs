@@ -21,8 +21,8 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, env = "PORTCULLIS_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
-    /// A file that holds the token, such as the control plane's `bootstrap-token`.
-    #[arg(long, global = true, conflicts_with = "token")]
+    /// A file that holds the token, such as the control plane's `bootstrap-token`; before all else.
+    #[arg(long, global = true)]
     pub token_file: Option<PathBuf>,
 
     /// A certificate authority to trust, PEM, where the REST API has a private one.
