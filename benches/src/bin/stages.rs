@@ -1,7 +1,8 @@
 //! What is counted: all stages, once each, without the policy compiler in the program.
 //!
-//! `stages count TABLE` runs each a fixed number of times, for callgrind; `stages time TABLE` prints
-//! nanoseconds, the best of several rounds, for people on a quiet machine.
+//! `stages count TABLE [STAGE]` runs each a fixed number of times, for callgrind, or one of them for
+//! a profile of its own; `stages time TABLE [STAGE]` prints nanoseconds, the best of several rounds,
+//! for people on a quiet machine.
 
 use std::time::Instant;
 
@@ -20,17 +21,23 @@ const TIMED_CALLS: u64 = 20_000;
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
     let (Some(verb), Some(path)) = (words.next(), words.next()) else {
-        bail!("usage: stages count|time TABLE");
+        bail!("usage: stages count|time TABLE [STAGE]");
     };
+    let only = words.next();
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     let table = std::fs::read(&path).context(path)?;
     match verb.as_str() {
-        "count" => run_all(&table, &mut |_, stage| {
-            repeat(WARM_UP, stage);
-            measured_stage(CALLS, stage);
+        "count" => run_all(&table, &mut |name, stage| {
+            if wanted(name) {
+                repeat(WARM_UP, stage);
+                measured_stage(CALLS, stage);
+            }
             Ok(())
         }),
         "time" => run_all(&table, &mut |name, stage| {
-            println!("{name:<34} {:>10.1} ns", time_ns(stage));
+            if wanted(name) {
+                println!("{name:<34} {:>10.1} ns", time_ns(stage));
+            }
             Ok(())
         }),
         other => bail!("`{other}` is not count or time"),

@@ -25,6 +25,7 @@ mod usage;
 use std::io::Write;
 use std::net::SocketAddr;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -55,6 +56,9 @@ enum Command {
     Start {
         #[arg(long, default_value_t = 15)]
         starts: usize,
+        /// Fail when the median is more, in milliseconds.
+        #[arg(long)]
+        at_most: Option<f64>,
     },
     /// What open TLS connections weigh.
     Memory {
@@ -62,6 +66,9 @@ enum Command {
         connections: usize,
         #[arg(long, value_delimiter = ',', default_value = "haproxy-tls,portcullis")]
         targets: Vec<Kind>,
+        /// Fail when the gateway has more, in MiB.
+        #[arg(long)]
+        at_most: Option<f64>,
     },
     /// The server that everything else stands before.
     #[command(hide = true)]
@@ -87,9 +94,12 @@ struct Compare {
     seconds: u64,
     #[arg(long, default_value_t = 32)]
     connections: usize,
-    /// Jobs a second of the open loop, several with commas; empty for saturation alone.
+    /// Jobs a second of the open loop, several with commas; 0 for saturation alone.
     #[arg(long, value_delimiter = ',', default_value = "1500")]
     rates: Vec<u64>,
+    /// Fail when the gateway's call at saturation costs more than this times HAProxy's.
+    #[arg(long)]
+    at_most: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -121,8 +131,10 @@ fn main() -> anyhow::Result<()> {
     raise_open_files();
     match cli.command {
         Some(Command::Origin { listen, tools }) => origin::serve(listen, tools),
-        Some(Command::Start { starts }) => start(&cli.rig, starts),
-        Some(Command::Memory { connections, targets }) => memory(&cli.rig, connections, &targets),
+        Some(Command::Start { starts, at_most }) => start(&cli.rig, starts, at_most),
+        Some(Command::Memory { connections, targets, at_most }) => {
+            memory(&cli.rig, connections, &targets, at_most)
+        }
         Some(Command::Compare(compare)) => run(&cli.rig, &compare),
         None => run(&cli.rig, &cli.compare),
     }
@@ -166,7 +178,7 @@ fn run(rig: &Rig, compare: &Compare) -> anyhow::Result<()> {
         rounds: compare.rounds.max(1),
         shot_ms: compare.seconds.max(1) * 1_000,
         connections: compare.connections.max(1),
-        rates: compare.rates.clone(),
+        rates: compare.rates.iter().copied().filter(|rate| *rate > 0).collect(),
     };
     setting.conditions.push(format!(
         "{} connections, {} rounds of {} s, tokens of {} bytes, {} tools.",
@@ -178,10 +190,15 @@ fn run(rig: &Rig, compare: &Compare) -> anyhow::Result<()> {
     ));
     let chapters = compare::run(&setting.targets, &extent, |line| eprintln!("{line}"))?;
     let report = Report::new(setting.conditions, &chapters);
-    print(rig.output, &report, &report.table())
+    print(rig.output, &report, &report.table())?;
+    let gateway = report.rows.iter().find(|row| {
+        row.target == Kind::Portcullis && row.mix == Mix::Call && row.offered_per_second.is_none()
+    });
+    let ratio = gateway.and_then(|row| row.ratio).map(|ratio| ratio.median);
+    within("CPU per call, times HAProxy over TLS", ratio, compare.at_most)
 }
 
-fn start(rig: &Rig, count: usize) -> anyhow::Result<()> {
+fn start(rig: &Rig, count: usize, at_most: Option<f64>) -> anyhow::Result<()> {
     let mut setting = Setting::new(rig, &[Kind::Portcullis])?;
     let target = setting.targets.first_mut();
     let target = target.ok_or_else(|| anyhow::anyhow!("no target"))?;
@@ -192,10 +209,16 @@ fn start(rig: &Rig, count: usize) -> anyhow::Result<()> {
          {} calls in the log\n",
         spread.median, spread.min, spread.max, starts.starts, starts.tools, starts.calls_before
     );
-    print(rig.output, &starts, &text)
+    print(rig.output, &starts, &text)?;
+    within("milliseconds to the first answer", Some(spread.median), at_most)
 }
 
-fn memory(rig: &Rig, connections: usize, kinds: &[Kind]) -> anyhow::Result<()> {
+fn memory(
+    rig: &Rig,
+    connections: usize,
+    kinds: &[Kind],
+    at_most: Option<f64>,
+) -> anyhow::Result<()> {
     let setting = Setting::new(rig, kinds)?;
     let (mut all, mut text) = (Vec::new(), String::new());
     for target in &setting.targets {
@@ -206,7 +229,17 @@ fn memory(rig: &Rig, connections: usize, kinds: &[Kind]) -> anyhow::Result<()> {
         );
         all.push(memory);
     }
-    print(rig.output, &all, &text)
+    print(rig.output, &all, &text)?;
+    let gateway = all.iter().find(|memory| memory.target == Kind::Portcullis.name());
+    within("MiB resident", gateway.map(|memory| memory.with_connections_mib), at_most)
+}
+
+/// Fails past a bound that was asked for, and where there is nothing to hold against it.
+fn within(what: &str, found: Option<f64>, at_most: Option<f64>) -> anyhow::Result<()> {
+    let Some(at_most) = at_most else { return Ok(()) };
+    let found = found.with_context(|| format!("{what}: not measured in this run"))?;
+    anyhow::ensure!(found <= at_most, "{what}: {found:.2}, at most {at_most} was asked for");
+    Ok(())
 }
 
 fn print(output: Output, report: &impl serde::Serialize, table: &str) -> anyhow::Result<()> {
@@ -252,6 +285,14 @@ fn raise_open_files() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_that_is_passed_fails() {
+        assert!(within("x", Some(1.3), Some(1.3)).is_ok());
+        assert!(within("x", Some(1.31), Some(1.3)).is_err());
+        assert!(within("x", None, Some(1.3)).is_err());
+        assert!(within("x", None, None).is_ok());
+    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -171,7 +171,7 @@ const POLICY: &str = r#"permit(principal in Role::"support", action == Action::"
 permit(principal in Role::"support", action == Action::"call", resource in Server::"legacy");
 permit(principal in Role::"auditor", action == Action::"call", resource == Tool::"orders/tool_0002");
 forbid(principal, action == Action::"call", resource == Tool::"orders/TOOL_DENIED");
-forbid(principal, action == Action::"call", resource == Tool::"orders/tool_0003") when { context.arguments.limit > 500 };
+forbid(principal, action == Action::"call", resource == Tool::"orders/tool_0003") when { context.arguments has limit && context.arguments.limit > 500 };
 "#;
 
 const TESTS: &str = r#"[[case]]
