@@ -48,11 +48,16 @@ impl Invocation {
             let at = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
             arguments.insert(at, "--locked".to_owned());
         }
-        Self { program: "cargo".to_owned(), arguments, env: Vec::new() }
+        Self { program: "cargo".to_owned(), arguments, ..Self::default() }
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn needs(mut self, program: &'static str, package: &'static str) -> Self {
+        self.needs = Some((program, package));
         self
     }
 
@@ -119,6 +124,11 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
         step("tests", "unit, model, golden and simulation tests", run(Invocation::cargo(tests))),
         step("e2e", "real processes, sockets and SDKs", run(e2e)),
         step("fuzz", "each parser of outside bytes", Action::Fuzz { seconds: fuzz_seconds }),
+        step(
+            "counts",
+            "instructions a stage, within their budget",
+            run(Invocation::cargo("run --package benches -- check").needs("valgrind", "valgrind")),
+        ),
         docs(),
     ]
 }
@@ -160,10 +170,13 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_it_is_typed() {
-        let shown =
-            Invocation { program: "cargo".into(), arguments: vec!["doc".into()], env: vec![] }
-                .env("RUSTDOCFLAGS", "-D warnings")
-                .shown();
+        let shown = Invocation {
+            program: "cargo".into(),
+            arguments: vec!["doc".into()],
+            ..Invocation::default()
+        }
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .shown();
         assert_eq!(shown, "RUSTDOCFLAGS='-D warnings' cargo doc");
     }
 }

@@ -101,13 +101,18 @@ fn deny() -> Invocation {
         arguments: ["deny", "--all-features", "check", "bans", "licenses", "sources"]
             .map(ToOwned::to_owned)
             .to_vec(),
-        env: Vec::new(),
+        ..Invocation::default()
     }
 }
 
 /// Runs a command, shows its output as it comes, and counts the tests in it.
 pub(crate) fn run(invocation: &Invocation) -> Outcome {
     println!("$ {}", invocation.shown());
+    if let Some((program, package)) = invocation.needs
+        && !machine::succeeds(program, &["--version"])
+    {
+        return Outcome::Skipped(format!("{program} is missing: apt-get install {package}"));
+    }
     let mut command = Command::new(&invocation.program);
     command
         .args(&invocation.arguments)
@@ -161,7 +166,7 @@ mod tests {
         Invocation {
             program: "sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            env: vec![],
+            ..Invocation::default()
         }
     }
 
@@ -173,6 +178,8 @@ mod tests {
         assert!(matches!(run(&shell("exit 3")), Outcome::Failed(..)));
         let missing = Invocation { program: "no-such-program".into(), ..Invocation::default() };
         assert!(matches!(run(&missing), Outcome::Failed(..)));
+        let lacking = shell("exit 0").needs("no-such-program", "no-such-package");
+        assert!(matches!(run(&lacking), Outcome::Skipped(why) if why.contains("no-such-package")));
     }
 
     #[test]
