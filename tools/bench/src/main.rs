@@ -56,6 +56,9 @@ enum Command {
     Start {
         #[arg(long, default_value_t = 15)]
         starts: usize,
+        /// Calls are made for so long before, so that the log that is opened holds them.
+        #[arg(long, default_value_t = 0)]
+        seconds_before: u64,
         /// Fail when the median is more, in milliseconds.
         #[arg(long)]
         at_most: Option<f64>,
@@ -111,7 +114,7 @@ struct Rig {
     #[arg(long, global = true, default_value_t = 1)]
     load_core: usize,
     /// Tools that the server offers, all of them in the bundle.
-    #[arg(long, global = true, default_value_t = 500)]
+    #[arg(long, global = true, default_value_t = 500, value_parser = tool_count)]
     tools: usize,
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -131,7 +134,9 @@ fn main() -> anyhow::Result<()> {
     raise_open_files();
     match cli.command {
         Some(Command::Origin { listen, tools }) => origin::serve(listen, tools),
-        Some(Command::Start { starts, at_most }) => start(&cli.rig, starts, at_most),
+        Some(Command::Start { starts, seconds_before, at_most }) => {
+            start(&cli.rig, starts, seconds_before * 1_000, at_most)
+        }
         Some(Command::Memory { connections, targets, at_most }) => {
             memory(&cli.rig, connections, &targets, at_most)
         }
@@ -198,11 +203,11 @@ fn run(rig: &Rig, compare: &Compare) -> anyhow::Result<()> {
     within("CPU per call, times HAProxy over TLS", ratio, compare.at_most)
 }
 
-fn start(rig: &Rig, count: usize, at_most: Option<f64>) -> anyhow::Result<()> {
+fn start(rig: &Rig, count: usize, before_ms: u64, at_most: Option<f64>) -> anyhow::Result<()> {
     let mut setting = Setting::new(rig, &[Kind::Portcullis])?;
     let target = setting.targets.first_mut();
     let target = target.ok_or_else(|| anyhow::anyhow!("no target"))?;
-    let starts = single::starts(target, count, rig.tools)?;
+    let starts = single::starts(target, count, before_ms, rig.tools)?;
     let spread = starts.first_answer_ms;
     let text = format!(
         "exec to first answered call: {:.2} ms [{:.2}..{:.2}], {} starts, {} tools in the bundle, \
@@ -274,6 +279,12 @@ fn conditions(rig: &Rig, kinds: &[Kind]) -> anyhow::Result<Vec<String>> {
         lines.push("BUILT WITHOUT OPTIMISATION: these figures mean nothing.".to_owned());
     }
     Ok(lines)
+}
+
+/// The rules name the first few; the control plane takes 2,000 of one server.
+fn tool_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (8..=2_000).contains(count));
+    count.ok_or_else(|| "8 to 2000".to_owned())
 }
 
 /// A thousand connections need more descriptors than a shell usually gives; children inherit it.

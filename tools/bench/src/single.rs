@@ -12,8 +12,6 @@ use crate::usage;
 
 /// How long a start may take before it is a failure.
 const START_NS_MAX: u64 = 10_000_000_000;
-/// Calls before the starts, so that the log has something in it.
-const BEFORE_MS: u64 = 2_000;
 
 /// From `exec` to the first answered call.
 #[derive(Debug, Serialize)]
@@ -30,11 +28,16 @@ pub(crate) struct Starts {
 ///
 /// # Errors
 /// When it does not come up, or answers wrongly.
-pub(crate) fn starts(target: &mut Target, count: usize, tools: usize) -> anyhow::Result<Starts> {
+pub(crate) fn starts(
+    target: &mut Target,
+    count: usize,
+    before_ms: u64,
+    tools: usize,
+) -> anyhow::Result<Starts> {
     let script = Script::new(Mix::Call, &target.paths);
     let mut load = target.load(8)?;
     load.warm_up(&script)?;
-    let calls_before = load.run(&script, Pace::Closed, BEFORE_MS)?.done;
+    let calls_before = load.run(&script, Pace::Closed, before_ms)?.done;
     drop(load);
     let mut all_ms = Vec::with_capacity(count);
     for _ in 0..count {
