@@ -199,6 +199,15 @@ impl Wire {
         }
     }
 
+    /// Whether nothing comes for so long: no byte, and no end.
+    pub fn is_quiet_for(&mut self, limit: Duration) -> bool {
+        let _ = self.stream.sock.set_read_timeout(Some(limit));
+        let read = self.stream.read(&mut [0; 1]);
+        let _ = self.stream.sock.set_read_timeout(Some(PATIENCE));
+        let waits = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        read.is_err_and(|error| waits.contains(&error.kind()))
+    }
+
     /// The certificate that the gateway showed.
     #[must_use]
     pub fn certificate(&self) -> Vec<u8> {

@@ -16,4 +16,4 @@ pub use agent::{Agent, code_of, names_of, text_of};
 pub use door::{Door, Wire};
 pub use folder::{everything_below, holds};
 pub use message::{Era, Reply, Request, legacy, modern};
-pub use scene::{in_parallel, play, skip, told};
+pub use scene::{acknowledged, in_parallel, play, skip, told};

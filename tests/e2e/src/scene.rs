@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
-use tests_fixtures::stack::{System, SystemSpec};
+use tests_fixtures::stack::{System, SystemSpec, wait_until};
 
 /// Starts a system, runs the scene, and on failure prints the end of every process's log.
 ///
@@ -24,6 +25,18 @@ pub fn play(spec: &SystemSpec, scene: impl FnOnce(&mut System) -> anyhow::Result
         Ok(Err(fault)) => panic!("{fault:#}"),
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Waits until the gateway has told the control plane that it enforces, and has kept, what is in
+/// force.
+///
+/// # Errors
+/// When it does not within a minute.
+pub fn acknowledged(system: &System) -> anyhow::Result<()> {
+    wait_until(Duration::from_secs(60), "an acknowledgement", || {
+        let (_, page) = system.api("GET", "/v1/appliances", None).ok()?;
+        (page["items"][0]["state"] == "current").then_some(())
+    })
 }
 
 /// Says that a test does not run here. In CI that is a failure.

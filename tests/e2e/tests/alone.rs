@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tests_e2e::{Agent, Door, Era, code_of, play, text_of};
+use tests_e2e::{Agent, Door, Era, acknowledged, code_of, play, text_of};
 use tests_fixtures::stack::{System, SystemSpec, get, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -109,6 +109,7 @@ fn without_a_control_plane_every_decision_stays() {
 fn damaged_or_foreign_files_are_not_served_from() {
     play(&SystemSpec::usual(), |system| {
         let token = system.token_of("ann", &["support"])?;
+        acknowledged(system)?;
         system.control.kill().context("it ran")?;
         system.gateway.kill().context("it ran")?;
         let path = system.place.path("gateway/bundle.current");
