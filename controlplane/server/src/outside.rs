@@ -126,8 +126,7 @@ async fn fetch_keys(app: &App, set: &mut ObjectSet, warnings: &mut Vec<Problem>)
             }
             Err(fault) => warnings.push(
                 Problem::new(0, "Keys not fetched", format!("provider `{name}`: {fault}"))
-                    .help("its tokens are refused until its keys are there; they are asked for again every few minutes")
-                    .next(format!("portcullis identity refresh {name}")),
+                    .help("its tokens are refused until its keys are there; they are asked for again every few minutes"),
             ),
         }
     }

@@ -121,7 +121,7 @@ pub(crate) fn failed(report: &TestReport) -> Problem {
     });
     Problem::gather(problems.collect())
         .unwrap_or_else(|| Problem::invalid("a policy test failed"))
-        .next("portcullis policy test")
+        .next("portcullis policy test policy/")
 }
 
 /// The cases as appliances try them; what is too long for a bundle stays here.

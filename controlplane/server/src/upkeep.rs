@@ -132,7 +132,8 @@ pub(crate) async fn refresh_keys(
 ) -> Result<Told<Applied>, Fault> {
     let in_force = app.in_force();
     let set = &in_force.stored.set;
-    let missing = || Problem::not_found("identity provider", &name, "portcullis identity");
+    let missing =
+        || Problem::new(404, "Not found", format!("there is no identity provider `{name}`"));
     let identity = set.identity.get(&name).ok_or_else(missing)?;
     if identity.jwks.is_some() {
         return Err(Problem::new(

@@ -30,7 +30,7 @@ impl Store {
                 .fetch_one(&mut *tx)
                 .await?;
         if number(count) >= KILLS_MAX as u64 {
-            let help = "take back kills that are over: `portcullis unkill ID`";
+            let help = "take back kills that are over: `portcullis kills`, `portcullis unkill`";
             return Err(Fault::Full { what: "kills", max: KILLS_MAX, help });
         }
         let kill = Kill {

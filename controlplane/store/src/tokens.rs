@@ -24,7 +24,7 @@ impl Store {
         let (count,): (i64,) =
             sqlx::query_as("SELECT COUNT(*) FROM tokens").fetch_one(&mut *tx).await?;
         if number(count) >= TOKENS_MAX as u64 {
-            let help = "remove those that nobody uses: `portcullis tokens`";
+            let help = "remove those that nobody uses: GET /v1/tokens lists them";
             return Err(Fault::Full { what: "API tokens", max: TOKENS_MAX, help });
         }
         let token = &row.token;
