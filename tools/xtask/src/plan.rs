@@ -38,6 +38,8 @@ pub(crate) struct Invocation {
     pub program: String,
     pub arguments: Vec<String>,
     pub env: Vec<(String, String)>,
+    /// A program that it needs, and the Debian package that brings it.
+    pub(crate) needs: Option<(&'static str, &'static str)>,
 }
 
 impl Invocation {
