@@ -102,7 +102,12 @@ async fn await_record(shell: &Shell, entry: &Entry, record: RecordNumber) -> boo
 
 async fn forward(shell: &Shell, entry: &Entry, called: &mut Option<Called>, server: usize) {
     if called.is_none() {
-        match dial(shell, server).await {
+        let dialled = dial(shell, server).await;
+        // Meanwhile a deadline, a kill or a new bundle may have changed what is to be sent, and where.
+        if !is_still_to_send(shell, entry, server, dialled.as_ref().ok()) {
+            return;
+        }
+        match dialled {
             Ok(found) => *called = Some(found),
             Err(error) => {
                 tracing::debug!(server, %error, "a server cannot be reached");
@@ -126,6 +131,16 @@ async fn forward(shell: &Shell, entry: &Entry, called: &mut Option<Called>, serv
             fail(shell, entry, ServerTrouble::Broken { maybe_ran: true });
         }
     }
+}
+
+fn is_still_to_send(shell: &Shell, entry: &Entry, server: usize, found: Option<&Called>) -> bool {
+    let step = entry.machine.borrow().step(&shell.core.borrow());
+    let is_asked = matches!(step, Step::Forward(asked) if usize::from(asked.0) == server);
+    let upstreams = shell.upstreams.borrow();
+    let is_current = |found: &Called| {
+        upstreams.as_ref().is_some_and(|current| Rc::ptr_eq(current, &found.upstreams))
+    };
+    is_asked && found.is_none_or(is_current)
 }
 
 async fn dial(shell: &Shell, server: usize) -> io::Result<Called> {
@@ -178,6 +193,8 @@ fn settle(shell: &Shell, entry: &Entry, called: &mut Option<Called>) {
         && let Some(Called { stream, server, upstreams }) = called.take()
     {
         shell.watch_upstream(entry, None);
+        // What was to end was this call, not the next one.
+        entry.is_cancelled.set(false);
         upstreams.settle(server, stream, fate, shell.clock.now().mono);
     }
 }

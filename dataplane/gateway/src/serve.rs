@@ -247,10 +247,14 @@ impl Shell {
     /// Ends the running calls that the news, or a kill in force, is about.
     fn end_calls(&self, news: Option<&Announcement>) {
         let now = self.clock.now();
-        let core = self.core.borrow();
+        let mut core = self.core.borrow_mut();
         self.registry.for_each(|entry| {
-            if entry.machine.borrow().is_over(&core, news, now) {
-                entry.is_cancelled.set(news.is_some());
+            let mut machine = entry.machine.borrow_mut();
+            if news.is_none() {
+                machine.on_change(&mut core, now);
+            }
+            if machine.is_over(&core, news, now) {
+                entry.is_cancelled.set(news.is_some() || entry.is_cancelled.get());
                 entry.wake_upstream();
             }
         });

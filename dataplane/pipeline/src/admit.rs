@@ -16,12 +16,12 @@ use dataplane_quota::{BucketKey, Buckets, Refusal as QuotaRefusal};
 use dataplane_telemetry::Now;
 
 use crate::configuration::{Configuration, Unfit};
-use crate::core::Stages;
 use crate::fault::{Fault, Refusal};
 use crate::kills::CallerKeys;
 use crate::methods;
 use crate::route::{Purpose, route};
 use crate::session::Binding;
+use crate::stages::Stages;
 
 /// A verified caller with everything that is looked up once.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Admitted {
     pub subject: Subject,
     /// For each quota of the configuration that counts this caller, its number and bucket.
     pub buckets: Box<[(usize, BucketKey)]>,
+    /// Of the configuration whose numbers these are.
+    pub epoch: u64,
 }
 
 /// What the cache keeps.
@@ -42,7 +44,7 @@ impl AsRef<Caller> for Kept {
 }
 
 impl Admitted {
-    fn new(caller: Caller, configuration: &Configuration, quotas: &Buckets) -> Self {
+    fn new(caller: Caller, configuration: &Configuration, quotas: &Buckets, epoch: u64) -> Self {
         let roles: Vec<&str> = caller.roles.iter().map(String::as_str).collect();
         let groups: Vec<&str> = caller.groups.iter().map(String::as_str).collect();
         let subject = configuration.table.subject(&CallerFacts {
@@ -69,7 +71,7 @@ impl Admitted {
             Some((number, quotas.key(0, &parts)))
         });
         let buckets = buckets.collect();
-        Self { caller, subject, buckets }
+        Self { caller, subject, buckets, epoch }
     }
 
     pub(crate) fn names(&self) -> CallerNames<'_> {
@@ -212,7 +214,7 @@ impl Stages {
             self.counters.unauthenticated += 1;
             Refusal::Unauthenticated(Some(refused))
         })?;
-        let admitted = Rc::new(Admitted::new(caller, configuration, &self.quotas));
+        let admitted = Rc::new(Admitted::new(caller, configuration, &self.quotas, self.epoch));
         let kept = Kept(Rc::clone(&admitted));
         self.callers.admit(key, kept, self.epoch, &self.revocations).map_err(revoked)?;
         Ok(admitted)

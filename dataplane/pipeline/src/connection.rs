@@ -5,23 +5,25 @@
 //! [`Connection::step`] and carries it out. Equal inputs give equal steps; nothing here waits, reads
 //! a clock or touches a socket.
 
+mod reading;
+
 use std::net::IpAddr;
+use std::ops::Range;
 use std::rc::Rc;
 
-use dataplane_ingress::{ChunkDecoder, Framing, Head, Method, Parsed, parse_head};
+use dataplane_ingress::{ChunkDecoder, Head};
 use dataplane_policy::ServerIndex;
 use dataplane_telemetry::{Nanos, Now};
 
 use crate::admit::Admitted;
 use crate::core::{Announcement, Core};
-use crate::exchange::{Exchange, Outcome, Progress};
-use crate::fault::{Fault, Refusal, ServerFault};
+use crate::exchange::{Exchange, Progress};
+use crate::fault::{Fault, Incident, Refusal, ServerFault};
 use crate::incoming::Incoming;
-use crate::judge::{Asked, Verdict};
 use crate::ledger::RecordNumber;
-use crate::limits::{
-    ANSWER_NS_MAX, BODY_BYTES_PER_S_MIN, BUFFER_BYTES_KEPT, HEAD_NS_MAX, IDLE_NS_MAX,
-};
+use crate::limits::{ANSWER_NS_MAX, HEAD_NS_MAX};
+use crate::outcome::Outcome;
+use crate::stream::Stream;
 use crate::wire;
 
 /// What the shell does next.
@@ -29,12 +31,13 @@ use crate::wire;
 pub enum Step {
     /// Append to [`Connection::inbox`], then `on_client_bytes`; on the end, drop the connection.
     ReadClient,
-    /// Wait until this record of the core is durable, then `on_recorded`.
+    /// Wait until this record of the core is durable, then `on_recorded`. It may be durable already:
+    /// then the machine wants to be asked again before anything is sent.
     AwaitRecord(RecordNumber),
     /// Send all of [`Connection::outbox`], then `on_written`.
     WriteClient,
-    /// Send all of [`Connection::forward`] on a connection to this server, then `on_forwarded`, or
-    /// `on_upstream_failed`.
+    /// Make a connection to this server and, if this is still the step, take and send all of
+    /// [`Connection::forward`]; then `on_forwarded`, or `on_upstream_failed`.
     Forward(ServerIndex),
     /// Append to [`Connection::answer`], then `on_upstream_bytes`; on the end `on_upstream_closed`.
     ReadUpstream,
@@ -54,10 +57,21 @@ pub enum Fate {
 
 enum State {
     Head,
-    Body { caller: Rc<Admitted>, chunks: Option<ChunkDecoder>, at: usize },
-    Forward { gate: Option<RecordNumber> },
+    Body {
+        caller: Rc<Admitted>,
+        chunks: Option<ChunkDecoder>,
+        /// The first byte after what was unwrapped, or the request's end where its length is known.
+        at: usize,
+        began: Nanos,
+    },
+    Forward {
+        gate: Option<RecordNumber>,
+    },
     Receive,
-    Reply { gate: Option<RecordNumber>, then: Then },
+    Reply {
+        gate: Option<RecordNumber>,
+        then: Then,
+    },
     Closed,
 }
 
@@ -78,9 +92,14 @@ pub struct Connection {
     incoming: Incoming,
     head: Option<Head>,
     /// The request's body, in `inbox`, and the first byte after the request.
-    body: std::ops::Range<usize>,
+    body: Range<usize>,
     request_end: usize,
     exchange: Option<Exchange>,
+    /// The id of the request whose answer waits, in `inbox`, and whether a server may have run it.
+    asked: Range<usize>,
+    has_run: bool,
+    /// Whether a part of the answer is with the client: what follows must be of the same stream.
+    has_answered: bool,
     fate: Option<Fate>,
     deadline: Nanos,
     /// Whether a part of a request has come. The inbox itself may be with the kernel.
@@ -102,6 +121,9 @@ impl Connection {
             body: 0..0,
             request_end: 0,
             exchange: None,
+            asked: 0..0,
+            has_run: false,
+            has_answered: false,
             fate: None,
             deadline: now.plus(HEAD_NS_MAX),
             has_part: false,
@@ -117,7 +139,10 @@ impl Connection {
             State::Closed => Step::Close,
             State::Forward { gate } => match (open(gate), &self.exchange) {
                 (Some(gate), _) => Step::AwaitRecord(gate),
-                (None, Some(exchange)) => Step::Forward(exchange.server),
+                (None, Some(exchange)) if exchange.is_current(core) => {
+                    Step::Forward(exchange.server)
+                }
+                (None, Some(exchange)) => Step::AwaitRecord(exchange.intent),
                 (None, None) => Step::Close,
             },
             State::Reply { gate, .. } => open(gate).map_or(Step::WriteClient, Step::AwaitRecord),
@@ -140,8 +165,11 @@ impl Connection {
         &mut self.outbox
     }
 
-    /// Bytes for the server.
+    /// Bytes for the server. Whoever takes them may have sent them.
     pub fn forward(&mut self) -> &mut Vec<u8> {
+        if let (State::Forward { .. }, Some(exchange)) = (&self.state, &mut self.exchange) {
+            exchange.is_sent = true;
+        }
         &mut self.forward
     }
 
@@ -181,14 +209,22 @@ impl Connection {
         self.exchange.as_ref().is_some_and(|exchange| exchange.is_over(core, inbox, news, now))
     }
 
+    /// The kills or the configuration have changed. A call that is not yet with its server is held
+    /// against them; one that is, ends when its server's connection does ([`Connection::is_over`]).
+    pub fn on_change(&mut self, core: &mut Core, now: Now) {
+        let (State::Forward { .. }, Some(exchange)) = (&self.state, &self.exchange) else { return };
+        if let Some(kill) = exchange.killed(core, now) {
+            self.refuse_exchange(core, Fault::Caller(Refusal::Killed(kill)), now);
+        } else if !exchange.is_current(core) && !exchange.is_sent {
+            self.judge_again(core, now);
+        }
+    }
+
     /// The client has cancelled its call: nothing more is sent for it.
     pub fn on_cancelled(&mut self, core: &mut Core, now: Now) {
-        if let Some(exchange) = &mut self.exchange {
-            let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
-            exchange.record_end(core, inbox, Outcome::Cancelled, now);
-            self.end_upstream(Fate::Close);
+        if self.exchange.is_some() {
+            self.give_up(core, Outcome::Cancelled, now);
         }
-        self.state = State::Closed;
     }
 
     pub fn on_client_bytes(&mut self, core: &mut Core, now: Now) {
@@ -198,20 +234,17 @@ impl Connection {
     /// The record is durable, or, with false, never will be.
     pub fn on_recorded(&mut self, core: &mut Core, is_durable: bool, now: Now) {
         if is_durable {
-            return;
+            self.on_change(core, now);
+        } else if matches!(self.step(core), Step::AwaitRecord(_)) {
+            self.unrecorded(core, now);
         }
-        // Nothing may be answered that is not on record; what was sent to a server may have run.
-        let ran = matches!(self.state, State::Reply { .. }) && self.exchange.is_some();
-        self.outbox.clear();
-        let id = self.exchange.as_ref().map(|exchange| exchange.request_id(&self.inbox));
-        wire::unrecorded(core.log_fault(), ran, id, &mut self.outbox);
-        self.end_upstream(Fate::Close);
-        self.state = State::Reply { gate: None, then: Then::Close };
-        self.deadline = now.mono.plus(ANSWER_NS_MAX);
     }
 
     pub fn on_forwarded(&mut self, core: &Core, now: Now) {
         self.forward.clear();
+        if !matches!(self.state, State::Forward { .. }) {
+            return;
+        }
         self.state = State::Receive;
         if let Some(exchange) = &mut self.exchange {
             exchange.on_forwarded(now.mono);
@@ -220,6 +253,9 @@ impl Connection {
     }
 
     pub fn on_upstream_bytes(&mut self, core: &mut Core, now: Now) {
+        if !matches!(self.state, State::Receive) {
+            return;
+        }
         let Some(exchange) = &mut self.exchange else { return };
         let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
         let progress = exchange.on_bytes(core, &mut self.incoming, inbox, &mut self.outbox, now);
@@ -227,7 +263,7 @@ impl Connection {
     }
 
     pub fn on_upstream_closed(&mut self, core: &mut Core, now: Now) {
-        let Some(exchange) = &mut self.exchange else { return };
+        let (State::Receive, Some(exchange)) = (&self.state, &self.exchange) else { return };
         if let Some(kill) = exchange.killed(core, now) {
             self.refuse_exchange(core, Fault::Caller(Refusal::Killed(kill)), now);
             return;
@@ -236,17 +272,23 @@ impl Connection {
             self.on_upstream_bytes(core, now);
             return;
         }
-        let maybe_ran = exchange.maybe_ran();
-        self.on_upstream_failed(core, ServerTrouble::Broken { maybe_ran }, now);
+        self.on_upstream_failed(core, ServerTrouble::Broken { maybe_ran: true }, now);
     }
 
     /// No connection was made, or it broke.
     pub fn on_upstream_failed(&mut self, core: &mut Core, trouble: ServerTrouble, now: Now) {
-        let Some(exchange) = &mut self.exchange else { return };
+        let (State::Forward { .. } | State::Receive, Some(exchange)) =
+            (&self.state, &self.exchange)
+        else {
+            return;
+        };
+        let ran = exchange.maybe_ran();
         let fault = match trouble {
             ServerTrouble::Unreachable => ServerFault::Unreachable,
-            ServerTrouble::Broken { maybe_ran } => ServerFault::Broken { maybe_ran },
-            ServerTrouble::TimedOut => ServerFault::TimedOut { maybe_ran: exchange.maybe_ran() },
+            ServerTrouble::Broken { maybe_ran } => {
+                ServerFault::Broken { maybe_ran: maybe_ran && ran }
+            }
+            ServerTrouble::TimedOut => ServerFault::TimedOut { maybe_ran: ran },
         };
         let server = exchange.server;
         match exchange.killed(core, now) {
@@ -257,12 +299,12 @@ impl Connection {
 
     /// All of the outbox is with the client.
     pub fn on_written(&mut self, core: &mut Core, now: Now) {
-        self.outbox.clear();
         let State::Reply { then, .. } = &self.state else { return };
+        self.outbox.clear();
         match then {
             Then::Close => self.state = State::Closed,
             Then::Receive => {
-                self.state = State::Receive;
+                (self.state, self.has_answered) = (State::Receive, true);
                 // What came while the client was slow is read now: it stalls only its own server.
                 self.on_upstream_bytes(core, now);
             }
@@ -276,12 +318,7 @@ impl Connection {
     /// The client has closed. In the modern era that is the cancellation of its call; in the legacy
     /// era the call goes on and is recorded.
     pub fn on_client_gone(&mut self, core: &mut Core, now: Now) {
-        if let Some(exchange) = &mut self.exchange {
-            let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
-            exchange.record_end(core, inbox, Outcome::CallerGone, now);
-            self.end_upstream(Fate::Close);
-        }
-        self.state = State::Closed;
+        self.give_up(core, Outcome::CallerGone, now);
     }
 
     /// The deadline has passed.
@@ -289,87 +326,16 @@ impl Connection {
         if now.mono < self.deadline {
             return;
         }
+        let is_waiting = matches!(self.step(core), Step::AwaitRecord(_));
         match &self.state {
+            State::Forward { .. } | State::Reply { .. } if is_waiting => self.unrecorded(core, now),
             State::Forward { .. } | State::Receive => {
                 self.on_upstream_failed(core, ServerTrouble::TimedOut, now);
             }
             State::Head if self.has_part => self.refuse(core, Refusal::Slow.into(), now),
             State::Body { .. } => self.refuse(core, Refusal::Slow.into(), now),
-            State::Head | State::Reply { .. } | State::Closed => self.state = State::Closed,
-        }
-    }
-
-    fn advance(&mut self, core: &mut Core, now: Now) {
-        self.has_part = !self.inbox.is_empty();
-        if matches!(self.state, State::Head)
-            && !self.inbox.is_empty()
-            && let Err(fault) = self.read_head(core, now)
-        {
-            self.refuse(core, fault, now);
-            return;
-        }
-        if let State::Body { caller, chunks, at } = &mut self.state {
-            let caller = Rc::clone(caller);
-            match read_body(&mut self.inbox, &mut self.body, chunks, at) {
-                Ok(false) => {}
-                Ok(true) => {
-                    self.request_end = *at;
-                    self.judge(core, &caller, now);
-                }
-                Err(refusal) => self.refuse(core, refusal.into(), now),
-            }
-        }
-    }
-
-    /// Reads a head once it is whole, and admits its caller.
-    fn read_head(&mut self, core: &mut Core, now: Now) -> Result<(), Fault<'static>> {
-        let parsed = parse_head(&self.inbox, &core.stages.limits).map_err(Refusal::Head)?;
-        let Parsed::Complete(head) = parsed else {
-            let whole = self.deadline.0.min(now.mono.plus(HEAD_NS_MAX).0);
-            self.deadline = Nanos(whole);
-            return Ok(());
-        };
-        self.head = Some(head);
-        core.stages.counters.requests += 1;
-        let (chunks, end) = match head.framing {
-            Framing::Empty => (None, head.len),
-            Framing::Length(length) => {
-                (None, head.len.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)))
-            }
-            Framing::Chunked => (Some(ChunkDecoder::new(core.stages.limits.body_bytes)), head.len),
-        };
-        (self.body, self.request_end) = (head.len..end, end.min(self.inbox.len()));
-        if core.stages.answer_without_caller(&head, &self.inbox, &mut self.outbox)? {
-            self.reply(None, now);
-            return Ok(());
-        }
-        let caller = core.stages.admit(&head, &self.inbox, self.peer, now)?;
-        let length = end.saturating_sub(head.len) as u64;
-        let slowest_ns = length / BODY_BYTES_PER_S_MIN * 1_000_000_000;
-        self.deadline = now.mono.plus(HEAD_NS_MAX.saturating_add(slowest_ns));
-        self.state = State::Body { caller, chunks, at: end };
-        Ok(())
-    }
-
-    fn judge(&mut self, core: &mut Core, caller: &Rc<Admitted>, now: Now) {
-        let Some(head) = self.head else { return };
-        let asked = Asked::new(&head, &self.inbox, self.body.clone(), caller, now);
-        if head.method != Method::Post {
-            core.stages.without_body(&asked, &mut self.outbox);
-            self.reply(None, now);
-            return;
-        }
-        match core.judge(&asked, &mut self.outbox, &mut self.forward) {
-            Verdict::Reply { gate, keep_alive } => {
-                let then = if keep_alive { Then::NextRequest } else { Then::Close };
-                self.state = State::Reply { gate, then };
-                self.deadline = now.mono.plus(ANSWER_NS_MAX);
-            }
-            Verdict::Forward { exchange, gate } => {
-                self.deadline = exchange.deadline(core, now.mono);
-                self.incoming.reset();
-                self.exchange = Some(exchange);
-                self.state = State::Forward { gate };
+            State::Head | State::Reply { .. } | State::Closed => {
+                self.give_up(core, Outcome::CallerGone, now);
             }
         }
     }
@@ -382,31 +348,17 @@ impl Connection {
                     self.deadline = exchange.deadline(core, now.mono);
                 }
             }
-            Progress::Again => {
-                self.end_upstream_keeping_exchange();
-                if let Some(exchange) = &mut self.exchange {
-                    let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
-                    match exchange.write_next(core, inbox, &mut self.forward, now) {
-                        Ok(()) => {
-                            self.incoming.reset();
-                            self.state = State::Forward { gate: None };
-                        }
-                        Err(fault) => {
-                            let server = exchange.server;
-                            self.refuse_exchange(core, Fault::Server(server, fault), now);
-                        }
-                    }
-                }
-            }
+            Progress::Again => self.go_on(core, now),
             Progress::Piece { gate } => {
                 self.state = State::Reply { gate, then: Then::Receive };
                 self.deadline = now.mono.plus(ANSWER_NS_MAX);
             }
             Progress::Done { gate } => {
-                self.end_upstream_keeping_exchange();
-                self.exchange = None;
-                self.reply(gate, now);
+                self.settle_upstream();
+                self.end_exchange();
+                self.reply(Some(gate), now);
             }
+            Progress::Unrecorded => self.unrecorded(core, now),
             Progress::Failed(fault) => {
                 if let Some(exchange) = &self.exchange {
                     let server = exchange.server;
@@ -416,39 +368,91 @@ impl Connection {
         }
     }
 
+    /// The next stage of an exchange, on any connection.
+    fn go_on(&mut self, core: &mut Core, now: Now) {
+        self.settle_upstream();
+        self.incoming.reset();
+        let Some(exchange) = &mut self.exchange else { return };
+        if !exchange.is_current(core) {
+            self.judge_again(core, now);
+            return;
+        }
+        let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
+        match exchange.write_next(core, inbox, &mut self.forward, now) {
+            Ok(()) => {
+                self.deadline = exchange.deadline(core, now.mono);
+                self.state = State::Forward { gate: None };
+            }
+            Err(fault) => {
+                let server = exchange.server;
+                self.refuse_exchange(core, Fault::Server(server, fault), now);
+            }
+        }
+    }
+
+    /// The bundle changed before the call was sent: what was judged by the old one, and its numbers,
+    /// mean nothing any more. The request is still whole in the inbox.
+    fn judge_again(&mut self, core: &mut Core, now: Now) {
+        let Some(exchange) = self.exchange.take() else { return };
+        let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
+        exchange.record_end(core, inbox, Outcome::Superseded, now);
+        let caller = Rc::clone(&exchange.caller);
+        self.judge(core, &caller, now);
+    }
+
     /// Ends a call that a server has, with an answer of ours.
     fn refuse_exchange(&mut self, core: &mut Core, fault: Fault<'_>, now: Now) {
         let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
         let Some(exchange) = &mut self.exchange else { return };
-        let gate = exchange.refuse(core, inbox, &fault, &mut self.outbox, now);
+        let Some(gate) = exchange.refuse(core, inbox, &fault, &mut self.outbox, now) else {
+            self.unrecorded(core, now);
+            return;
+        };
         let is_streaming = exchange.is_streaming();
-        self.end_upstream(Fate::Close);
-        self.reply(gate, now);
+        self.end_exchange();
+        self.fate = Some(Fate::Close);
+        self.reply(Some(gate), now);
         if is_streaming {
             // The head said 200 long ago: the event said why, and the end of the stream shows it.
-            self.state = State::Reply { gate, then: Then::Close };
+            self.state = State::Reply { gate: Some(gate), then: Then::Close };
         }
     }
 
-    /// Refuses a request before it was judged.
-    fn refuse(&mut self, core: &mut Core, fault: Fault<'static>, now: Now) {
-        // After a framing fault nobody knows where the next request starts; after any other the
-        // rest of this one would have to be read first.
-        let is_whole = self.inbox.len() >= self.request_end
-            && self.head.is_some_and(|head| head.keep_alive && head.framing != Framing::Chunked)
-            && self.body.end <= self.inbox.len();
-        core.stages.counters.refused += 1;
-        wire::refuse(
-            &core.stages,
-            &fault,
-            self.head.as_ref(),
-            &self.inbox,
-            is_whole,
-            &mut self.outbox,
-        );
-        let then = if is_whole { Then::NextRequest } else { Then::Close };
-        self.state = State::Reply { gate: None, then };
+    /// Nothing may be answered that is not on record; what was sent to a server may have run.
+    fn unrecorded(&mut self, core: &mut Core, now: Now) {
+        let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
+        if let Some(exchange) = &self.exchange {
+            let incident = Fault::Ours(Incident::Unrecorded(Box::default()));
+            let told = wire::ending(&incident);
+            let outcome = Outcome::Fault { end: told.end, status: told.status, code: told.code };
+            exchange.record_end(core, inbox, outcome, now);
+            self.end_exchange();
+            self.fate = Some(Fate::Close);
+        }
+        let why = core.stages.log_fault();
+        let id = self.inbox.get(self.asked.clone()).unwrap_or_default();
+        let teller = &mut core.stages.teller;
+        self.outbox.clear();
+        match &self.head {
+            Some(head) if self.has_answered => {
+                teller.write_unrecorded(&why, self.has_run, id);
+                Stream::end_with(&teller.body, head, &mut self.outbox);
+            }
+            _ => teller.unrecorded(&why, self.has_run, id, &mut self.outbox),
+        }
+        self.state = State::Reply { gate: None, then: Then::Close };
         self.deadline = now.mono.plus(ANSWER_NS_MAX);
+    }
+
+    /// Nobody is there to be answered.
+    fn give_up(&mut self, core: &mut Core, outcome: Outcome, now: Now) {
+        if let Some(exchange) = &self.exchange {
+            let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
+            exchange.record_end(core, inbox, outcome, now);
+            self.end_exchange();
+            self.fate = Some(Fate::Close);
+        }
+        self.state = State::Closed;
     }
 
     fn reply(&mut self, gate: Option<RecordNumber>, now: Now) {
@@ -458,26 +462,11 @@ impl Connection {
         self.deadline = now.mono.plus(ANSWER_NS_MAX);
     }
 
-    fn next_request(&mut self, now: Now) {
-        let end = self.request_end.max(self.body.end).min(self.inbox.len());
-        self.inbox.drain(..end);
-        for buffer in [&mut self.inbox, &mut self.outbox, &mut self.forward] {
-            buffer.shrink_to(BUFFER_BYTES_KEPT);
-        }
-        self.incoming.reset();
-        (self.head, self.exchange, self.body, self.request_end) = (None, None, 0..0, 0);
-        self.state = State::Head;
-        let patience = if self.inbox.is_empty() { IDLE_NS_MAX } else { HEAD_NS_MAX };
-        self.deadline = now.mono.plus(patience);
+    fn end_exchange(&mut self) {
+        self.has_run = self.exchange.take().is_some_and(|exchange| exchange.maybe_ran());
     }
 
-    fn end_upstream(&mut self, fate: Fate) {
-        if self.exchange.take().is_some() {
-            self.fate = Some(fate);
-        }
-    }
-
-    fn end_upstream_keeping_exchange(&mut self) {
+    fn settle_upstream(&mut self) {
         let idle_ns = self.incoming.head().and_then(|head| head.idle_s);
         let idle_ns = idle_ns.map(|seconds| u64::from(seconds) * 1_000_000_000);
         let reusable = self.incoming.is_reusable();
@@ -495,30 +484,4 @@ pub enum ServerTrouble {
         maybe_ran: bool,
     },
     TimedOut,
-}
-
-/// Unwraps what has come of the body, in place; true when it is whole. `at` is the first byte after
-/// what was unwrapped, or the request's end where its length is known.
-fn read_body(
-    inbox: &mut [u8],
-    body: &mut std::ops::Range<usize>,
-    chunks: &mut Option<ChunkDecoder>,
-    at: &mut usize,
-) -> Result<bool, Refusal<'static>> {
-    let Some(chunks) = chunks else { return Ok(inbox.len() >= *at) };
-    while !chunks.is_done() {
-        let Some(rest) = inbox.get_mut(*at..).filter(|rest| !rest.is_empty()) else {
-            return Ok(false);
-        };
-        let step = chunks.decode(rest).map_err(Refusal::Chunk)?;
-        let data = *at + step.data.start..*at + step.data.end;
-        let (start, len) = (body.end, data.len());
-        inbox.copy_within(data, start);
-        body.end = start + len;
-        *at += step.consumed;
-        if step.consumed == 0 && !step.done {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -3,29 +3,29 @@
 //! A core is used by one thread; what cores share is given to each (buckets, the sealing key) and is
 //! free of locks. The shell tells it of changes by `on_*`; connections ask it on each request.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use dataplane_audit::{Batch, BootId, DigestKey, End};
-use dataplane_auth::{Cache, MissBudget, Revocations, TOKENS_CACHED_DEFAULT, Verifier};
-use dataplane_bundle::{Kill, Lease};
+use dataplane_auth::{Cache, MissBudget, Revocations, TOKENS_CACHED_DEFAULT};
+use dataplane_bundle::Lease;
 use dataplane_ingress::Limits;
 use dataplane_parse::Parser;
-use dataplane_policy::{ServerIndex, ToolIndex};
-use dataplane_quota::{BucketKey, Buckets, Limit};
-use dataplane_telemetry::{Nanos, Now, WallNanos};
+use dataplane_quota::Buckets;
+use dataplane_telemetry::{Nanos, WallNanos};
 use dataplane_upstream::{Health, HealthState};
-use dataplane_vault::{Leases, SecretIndex};
+use dataplane_vault::Leases;
 
-use crate::admit::{Admitted, Kept, verifier, wait_ms};
+use crate::admit::verifier;
 use crate::configuration::{Configuration, Unfit};
-use crate::fault::{Incident, Refusal, ServerFault};
 use crate::kills::Kills;
 use crate::ledger::{Ledger, RecordNumber};
-use crate::limits::ENDED_SESSIONS_MAX;
 use crate::random::Random;
 use crate::session::Sealer;
+use crate::stages::{Ended, Stages};
 use crate::upstream_sessions::UpstreamSessions;
+use crate::wire::Teller;
 
 /// What a core is made with.
 pub struct Resources {
@@ -47,37 +47,6 @@ pub struct Core {
     pub(crate) parser: Parser,
     pub(crate) answers: Parser,
     pub(crate) stages: Stages,
-}
-
-/// Everything but the parsers, which lend what they read while the stages judge it.
-pub(crate) struct Stages {
-    configuration: Option<Arc<Configuration>>,
-    kills: Arc<Kills>,
-    pub limits: Limits,
-    pub verifier: Verifier,
-    pub callers: Cache<Kept>,
-    pub misses: Arc<MissBudget>,
-    pub revocations: Revocations,
-    /// Rises with each configuration: what was verified under an older one is verified again.
-    pub epoch: u64,
-    pub quotas: Arc<Buckets>,
-    pub sealer: Arc<Sealer>,
-    pub ended: Ended,
-    pub upstream_sessions: UpstreamSessions,
-    pub ledger: Ledger,
-    pub random: Random,
-    pub counters: Counters,
-    pub is_draining: bool,
-    announcements: VecDeque<Announcement>,
-    /// Kept for their memory.
-    pub audience: String,
-    pub page: Vec<u8>,
-    wanted: Vec<(BucketKey, Limit)>,
-    wanted_rules: Vec<usize>,
-    leases: Leases<&'static mut [u8]>,
-    /// By server: which lease is injected.
-    secrets: Vec<Option<SecretIndex>>,
-    health: Vec<Health>,
 }
 
 /// What one core has to tell the others, itself included.
@@ -119,30 +88,6 @@ impl Counters {
     }
 }
 
-/// Legacy sessions that were ended before their time, oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct Ended {
-    ids: HashSet<[u8; 16]>,
-    order: VecDeque<[u8; 16]>,
-}
-
-impl Ended {
-    pub(crate) fn contains(&self, id: &[u8; 16]) -> bool {
-        self.ids.contains(id)
-    }
-
-    fn insert(&mut self, id: [u8; 16]) {
-        if self.ids.insert(id) {
-            self.order.push_back(id);
-        }
-        if self.order.len() > ENDED_SESSIONS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-    }
-}
-
 impl Core {
     /// A core that refuses everything until it has a configuration.
     ///
@@ -176,6 +121,7 @@ impl Core {
                 announcements: VecDeque::new(),
                 audience: String::with_capacity(256),
                 page: Vec::with_capacity(4_096),
+                teller: Teller::default(),
                 wanted: Vec::with_capacity(16),
                 wanted_rules: Vec::with_capacity(16),
                 leases: Leases::new(lease_memory),
@@ -217,7 +163,11 @@ impl Core {
             self.answers = Parser::new(limits);
         }
         stages.epoch += 1;
-        stages.configuration = Some(configuration);
+        // Until the shell brings a newer list, what is off stays off under the new numbers.
+        let kills = &stages.kills;
+        let kills = Kills::new(kills.generation, kills.list().clone(), &configuration);
+        stages.kills = Arc::new(kills);
+        stages.configuration = Some(Rc::new(configuration));
         Ok(())
     }
 
@@ -287,7 +237,7 @@ impl Core {
 
     #[must_use]
     pub fn configuration(&self) -> Option<&Arc<Configuration>> {
-        self.stages.configuration.as_ref()
+        self.stages.configuration.as_deref()
     }
 
     #[must_use]
@@ -314,119 +264,5 @@ impl Core {
     pub fn connections_max(&self) -> usize {
         let configured = self.configuration().map(|one| one.catalog.limits.connections_max);
         configured.unwrap_or(dataplane_bundle::Limits::default().connections_max) as usize
-    }
-
-    pub(crate) fn log_fault(&self) -> Box<str> {
-        match self.stages.ledger.is_open() {
-            Err(why) => why.to_string().into(),
-            Ok(()) => "the record of this call did not become durable".into(),
-        }
-    }
-}
-
-impl Stages {
-    pub(crate) fn configuration(&self) -> Result<Arc<Configuration>, Incident> {
-        self.configuration.clone().ok_or(Incident::NoConfiguration)
-    }
-
-    /// The kill in force of a call.
-    pub(crate) fn kill_of(
-        &self,
-        caller: &Admitted,
-        server: ServerIndex,
-        tool: ToolIndex,
-        configuration: &Arc<Configuration>,
-        wall: WallNanos,
-    ) -> Option<Box<Kill>> {
-        let of_caller = self.kills.of_caller(&caller.kill_keys(), wall);
-        let found = of_caller.or_else(|| {
-            let current = self.configuration.as_ref();
-            if current.is_some_and(|current| Arc::ptr_eq(current, configuration)) {
-                return self.kills.of_tool(server, tool, wall);
-            }
-            // The call began under another bundle, whose numbers mean other tools: go by name.
-            let (_, tool) = configuration.table.tool(tool)?;
-            let server = configuration.table.server(server)?;
-            let current = current?;
-            let server_now = current.find_server(server)?;
-            let tool_now = current.table.find_tool(server_now, tool.as_bytes())?;
-            self.kills.of_tool(server_now, tool_now, wall)
-        });
-        found.cloned().map(Box::new)
-    }
-
-    /// Takes one call from every bucket that counts it, or from none.
-    pub(crate) fn take_quotas<'m>(
-        &mut self,
-        caller: &Admitted,
-        server: ServerIndex,
-        tool: ToolIndex,
-        now: Now,
-    ) -> Result<(), Refusal<'m>> {
-        let Some(configuration) = &self.configuration else { return Ok(()) };
-        self.wanted.clear();
-        self.wanted_rules.clear();
-        for (number, bucket) in &caller.buckets {
-            let Some(rule) = configuration.quotas.get(*number) else { continue };
-            if !rule.counts(server, tool) {
-                continue;
-            }
-            let per_tool = rule.per == dataplane_bundle::Per::CallerTool;
-            let key = if per_tool { bucket.with_tool(tool.0) } else { *bucket };
-            self.wanted.push((key, rule.limit));
-            self.wanted_rules.push(*number);
-        }
-        self.quotas.take_all(&self.wanted, 1, now.mono).map_err(|refused| {
-            self.counters.over_quota += 1;
-            let quota = self.wanted_rules.get(refused.limit).copied().unwrap_or(usize::MAX);
-            Refusal::Quota { quota, wait_ms: wait_ms(refused.why, now) }
-        })
-    }
-
-    /// A client has ended its session: told to this core now, to the others by the shell.
-    pub(crate) fn end_session(&mut self, session: [u8; 16]) {
-        self.ended.insert(session);
-        self.upstream_sessions.forget_client(&session);
-        self.announcements.push_back(Announcement::SessionEnded(session));
-    }
-
-    /// A client has cancelled a request of its session, wherever that runs.
-    pub(crate) fn cancel(&mut self, session: [u8; 16], id: &[u8]) {
-        self.announcements.push_back(Announcement::Cancelled { session, id: id.into() });
-    }
-
-    /// The secret that is injected at a server; `None` where none is.
-    pub(crate) fn lend(
-        &self,
-        server: ServerIndex,
-        wall: WallNanos,
-    ) -> Result<Option<&[u8]>, ServerFault> {
-        let Some(Some(index)) = self.secrets.get(usize::from(server.0)) else { return Ok(None) };
-        self.leases.lend(*index, wall).map(Some).map_err(|fault| match fault.why {
-            dataplane_vault::Why::Expired { since } => ServerFault::LeaseExpired { since },
-            dataplane_vault::Why::Missing | dataplane_vault::Why::Revoked => ServerFault::NoLease,
-        })
-    }
-
-    /// Whether a server is worth asking; else in how many milliseconds.
-    pub(crate) fn may_try(&mut self, server: ServerIndex, now: Nanos) -> Result<(), u64> {
-        match self.health.get_mut(usize::from(server.0)) {
-            Some(health) => {
-                health.may_try(now).map_err(|at| at.since(now).div_ceil(1_000_000).max(1))
-            }
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn on_server_success(&mut self, server: ServerIndex) {
-        if let Some(health) = self.health.get_mut(usize::from(server.0)) {
-            health.on_success();
-        }
-    }
-
-    pub(crate) fn on_server_failure(&mut self, server: ServerIndex, now: Nanos) {
-        if let Some(health) = self.health.get_mut(usize::from(server.0)) {
-            health.on_failure(now);
-        }
     }
 }

@@ -7,34 +7,30 @@
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use dataplane_audit::{
-    ArgumentsDigest, Call, CallId, CallerNames, Decision, End, Ending, Phase, Verdict,
-};
+use dataplane_audit::{ArgumentsDigest, CallId};
 use dataplane_bundle::Kill;
 use dataplane_parse::Revision;
 use dataplane_policy::{PolicyIndex, ServerIndex, ToolIndex};
 use dataplane_relay::ReplyId;
 use dataplane_relay::answer::{self, Answer, AnswerKind, Client, ResultType};
 use dataplane_telemetry::{Nanos, Now, TraceContext};
-use dataplane_upstream::Content;
 
 use crate::admit::Admitted;
-use crate::configuration::Configuration;
 use crate::core::{Announcement, Core};
 use crate::fault::{Fault, ServerFault};
 use crate::incoming::{Heard, Incoming};
 use crate::ledger::RecordNumber;
-use crate::outgoing;
+use crate::outcome::Outcome;
+use crate::stages::Shared;
 use crate::stream::Stream;
-use crate::wire;
+use crate::{outgoing, wire};
 
 /// A call between its intent and its outcome.
 pub struct Exchange {
     pub server: ServerIndex,
     pub tool: ToolIndex,
-    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) configuration: Shared,
     pub(crate) caller: Rc<Admitted>,
     pub(crate) revision: Revision,
     /// The client's session, in the legacy era.
@@ -53,6 +49,8 @@ pub struct Exchange {
     pub(crate) started: Nanos,
     pub(crate) stage: Stage,
     pub(crate) forwarded: Option<Nanos>,
+    /// Whether the shell has taken the request to send it: from then on it may have run.
+    pub(crate) is_sent: bool,
     pub(crate) stream: Option<Stream>,
     pub(crate) may_reopen: bool,
 }
@@ -78,18 +76,11 @@ pub(crate) enum Progress {
     },
     /// The answer is in the outbox.
     Done {
-        gate: Option<RecordNumber>,
+        gate: RecordNumber,
     },
+    /// It has answered, and the log takes no record of that.
+    Unrecorded,
     Failed(ServerFault),
-}
-
-/// How a call ended, for its record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
-    Answered { upstream_status: u16, kind: AnswerKind, bytes: u64 },
-    CallerGone,
-    Cancelled,
-    Fault { end: End, status: u16, code: i32 },
 }
 
 impl Exchange {
@@ -101,7 +92,7 @@ impl Exchange {
 
     /// Whether the server may have seen the call itself.
     pub(crate) fn maybe_ran(&self) -> bool {
-        self.stage == Stage::Calling && self.forwarded.is_some()
+        self.stage == Stage::Calling && self.is_sent
     }
 
     /// Whether the client has been told 200 already.
@@ -111,6 +102,11 @@ impl Exchange {
 
     pub(crate) fn request_id<'b>(&self, inbox: &'b [u8]) -> &'b [u8] {
         inbox.get(self.id.clone()).unwrap_or_default()
+    }
+
+    /// Whether its numbers still mean what they meant when it was judged.
+    pub(crate) fn is_current(&self, core: &Core) -> bool {
+        core.stages.is_current(&self.configuration)
     }
 
     /// The kill that ends this call, if one does.
@@ -137,7 +133,7 @@ impl Exchange {
     }
 
     pub(crate) fn on_forwarded(&mut self, now: Nanos) {
-        self.forwarded = Some(now);
+        (self.forwarded, self.is_sent) = (Some(now), true);
     }
 
     /// When the server has taken too long.
@@ -162,7 +158,7 @@ impl Exchange {
         forward: &mut Vec<u8>,
         now: Now,
     ) -> Result<(), ServerFault> {
-        self.forwarded = None;
+        (self.forwarded, self.is_sent) = (None, false);
         outgoing::write(self, &core.stages, inbox, forward, now)
     }
 
@@ -175,7 +171,8 @@ impl Exchange {
         now: Now,
     ) -> Progress {
         let max = u64::from(self.configuration.catalog.limits.answer_bytes_max);
-        let heard = match incoming.on_bytes(max) {
+        // Only the answer to the call is read event by event; the rest is kept whole.
+        let heard = match incoming.on_bytes(max, self.stage == Stage::Calling) {
             Ok(heard) => heard,
             Err(dataplane_upstream::ResponseFault::TooLong { max }) => {
                 return Progress::Failed(ServerFault::TooLong { bytes_max: max });
@@ -184,13 +181,13 @@ impl Exchange {
         };
         let Some(head) = incoming.head().copied() else { return Progress::More };
         match self.stage {
-            Stage::Opening => self.on_opened(core, incoming, heard, now),
+            Stage::Opening => self.on_opened(core, incoming, heard),
             Stage::Announcing if heard == Heard::Complete => {
                 self.stage = Stage::Calling;
                 Progress::Again
             }
             Stage::Announcing => Progress::More,
-            Stage::Calling if head.content == Content::EventStream && head.status == 200 => {
+            Stage::Calling if incoming.is_stream() => {
                 self.on_stream(core, incoming, heard, inbox, outbox, now)
             }
             Stage::Calling if heard == Heard::Complete => {
@@ -201,26 +198,19 @@ impl Exchange {
     }
 
     /// The answer to `initialize`, by JSON or as an event.
-    fn on_opened(
-        &mut self,
-        core: &mut Core,
-        incoming: &Incoming,
-        heard: Heard,
-        now: Now,
-    ) -> Progress {
+    fn on_opened(&mut self, core: &mut Core, incoming: &Incoming, heard: Heard) -> Progress {
         match outgoing::read_opening(core, incoming, heard) {
             Ok(None) => Progress::More,
             Ok(Some(revision)) => {
-                let id = incoming.session_id().map(Into::into);
-                let key = (self.session.unwrap_or_default(), self.server);
-                core.stages.upstream_sessions.keep(key, id, revision);
+                if self.is_current(core) {
+                    let id = incoming.session_id().map(Into::into);
+                    let key = (self.session.unwrap_or_default(), self.server);
+                    core.stages.upstream_sessions.keep(key, id, revision);
+                }
                 self.stage = Stage::Announcing;
                 Progress::Again
             }
-            Err(fault) => {
-                core.stages.on_server_failure(self.server, now.mono);
-                Progress::Failed(fault)
-            }
+            Err(fault) => Progress::Failed(fault),
         }
     }
 
@@ -234,13 +224,10 @@ impl Exchange {
         outbox: &mut Vec<u8>,
         now: Now,
     ) -> Progress {
-        if status == 404 && self.session.is_some() && self.may_reopen {
+        if status == 404 && self.may_reopen && self.forget_session(core) {
             self.may_reopen = false;
-            let key = (self.session.unwrap_or_default(), self.server);
-            if core.stages.upstream_sessions.forget(key) {
-                self.stage = Stage::Opening;
-                return Progress::Again;
-            }
+            self.stage = Stage::Opening;
+            return Progress::Again;
         }
         let id = self.request_id(inbox);
         let client = Client { id: ReplyId::Raw(id), revision: self.revision };
@@ -260,25 +247,34 @@ impl Exchange {
             Err(_) if status != 200 => return Progress::Failed(ServerFault::Status(status)),
             Err(fault) => return Progress::Failed(ServerFault::NotAnAnswer(fault)),
         };
-        core.stages.on_server_success(self.server);
+        self.on_success(core);
         let bytes = core.stages.page.len() as u64;
         let outcome = Outcome::Answered { upstream_status: status, kind, bytes };
         match self.record_end(core, inbox, outcome, now) {
             Some(gate) => {
                 wire::json(&self.head, 200, &core.stages.page, outbox);
-                Progress::Done { gate: Some(gate) }
+                Progress::Done { gate }
             }
-            None => self.unrecorded(core, inbox, outbox),
+            None => Progress::Unrecorded,
         }
     }
 
-    pub(crate) fn unrecorded(&self, core: &Core, inbox: &[u8], outbox: &mut Vec<u8>) -> Progress {
-        outbox.clear();
-        wire::unrecorded(core.log_fault(), true, Some(self.request_id(inbox)), outbox);
-        Progress::Done { gate: None }
+    /// Whether there was a session that its server may have ended. Only a request that named one can
+    /// have been refused for it; any other 404 may mean anything.
+    fn forget_session(&self, core: &mut Core) -> bool {
+        let Some(session) = self.session.filter(|_| self.is_current(core)) else { return false };
+        let sessions = &mut core.stages.upstream_sessions;
+        let key = (session, self.server);
+        sessions.find(key).is_some_and(|found| found.id.is_some()) && sessions.forget(key)
     }
 
-    /// Ends the call with an answer of ours, on record.
+    pub(crate) fn on_success(&self, core: &mut Core) {
+        if self.is_current(core) {
+            core.stages.on_server_success(self.server);
+        }
+    }
+
+    /// Ends the call with an answer of ours, on record; `None` when the log takes none.
     pub(crate) fn refuse(
         &mut self,
         core: &mut Core,
@@ -289,102 +285,25 @@ impl Exchange {
     ) -> Option<RecordNumber> {
         if let Fault::Server(server, what) = fault
             && what.counts_against_health()
+            && self.is_current(core)
         {
             core.stages.on_server_failure(*server, now.mono);
         }
         let ending = wire::ending(fault);
-        let gate = self.record_end(
-            core,
-            inbox,
-            Outcome::Fault { end: ending.end, status: ending.status, code: ending.code },
-            now,
-        );
-        if gate.is_none() {
-            self.unrecorded(core, inbox, outbox);
-            return None;
-        }
+        let outcome = Outcome::Fault { end: ending.end, status: ending.status, code: ending.code };
+        let gate = self.record_end(core, inbox, outcome, now)?;
+        let id = self.request_id(inbox);
+        let configuration = Some(self.configuration.as_ref().as_ref());
+        let teller = &mut core.stages.teller;
         if self.is_streaming() {
-            Stream::write_fault(&core.stages, fault, self.request_id(inbox), &self.head, outbox);
+            teller.write_body(configuration, fault, Some(id), self.is_modern());
+            Stream::end_with(&teller.body, &self.head, outbox);
         } else {
-            let id = self.request_id(inbox);
-            wire::answer(&core.stages, fault, &self.head, Some(id), self.is_modern(), outbox);
+            let is_modern = self.is_modern();
+            teller.answer(configuration, fault, &self.head, Some(id), is_modern, outbox);
         }
-        gate
+        Some(gate)
     }
-
-    /// Writes the outcome down; `None` when the log takes nothing.
-    pub(crate) fn record_end(
-        &self,
-        core: &mut Core,
-        inbox: &[u8],
-        outcome: Outcome,
-        now: Now,
-    ) -> Option<RecordNumber> {
-        let mut ending = Ending {
-            latency_ns: now.mono.since(self.started),
-            upstream_ns: self.forwarded.map_or(0, |at| now.mono.since(at)),
-            bytes_in: self.body.len() as u64,
-            ..Ending::default()
-        };
-        match outcome {
-            Outcome::Answered { upstream_status, kind, bytes } => {
-                (ending.end, ending.rpc_code) = match kind {
-                    AnswerKind::Error { code } => (End::RpcError, clamp(code)),
-                    AnswerKind::Result { is_error: true, .. } => (End::ToolError, 0),
-                    _ => (End::Answered, 0),
-                };
-                ending.upstream_status = upstream_status;
-                (ending.status, ending.bytes_out) = (200, bytes);
-            }
-            Outcome::CallerGone => ending.end = End::CallerGone,
-            Outcome::Cancelled => ending.end = End::Cancelled,
-            Outcome::Fault { end, status, code } => {
-                (ending.end, ending.status, ending.rpc_code) = (end, status, code);
-            }
-        }
-        core.stages.counters.on_end(ending.end);
-        let call = self.call_record(inbox, Phase::Outcome, ending);
-        core.stages.ledger.push(call, now).ok()
-    }
-
-    /// The record of this call in one of its phases.
-    pub(crate) fn call_record<'a>(
-        &'a self,
-        inbox: &'a [u8],
-        phase: Phase,
-        ending: Ending,
-    ) -> Call<'a> {
-        let table = &self.configuration.table;
-        let (_, tool) = table.tool(self.tool).unwrap_or((self.server, ""));
-        let rule = self.rule.and_then(|rule| table.policy(rule)).map_or("", |policy| policy.id);
-        Call {
-            phase,
-            call: self.call,
-            caller: self.caller_names(),
-            era: era(self.revision),
-            method: "tools/call",
-            server: table.server(self.server).unwrap_or_default(),
-            tool,
-            request_id: std::str::from_utf8(self.request_id(inbox)).unwrap_or_default(),
-            trace_id: self.trace.trace_id,
-            arguments: Some(self.arguments),
-            decision: Decision {
-                verdict: Verdict::Allowed,
-                rule,
-                revision: self.configuration.revision.0,
-                ..Decision::default()
-            },
-            ending,
-        }
-    }
-
-    fn caller_names(&self) -> CallerNames<'_> {
-        self.caller.names()
-    }
-}
-
-pub(crate) const fn era(revision: Revision) -> dataplane_audit::Era {
-    if revision.is_modern() { dataplane_audit::Era::Modern } else { dataplane_audit::Era::Legacy }
 }
 
 /// Whether an answer may reach the client: a result or an error, and nothing that would have to come
@@ -402,9 +321,4 @@ pub(crate) fn released(kind: AnswerKind) -> Result<(), ServerFault> {
             Err(ServerFault::Nonsense("it answered with a message of its own"))
         }
     }
-}
-
-/// A server's code outside 32 bits is recorded as the nearest one inside.
-fn clamp(code: i64) -> i32 {
-    i32::try_from(code).unwrap_or(if code < 0 { i32::MIN } else { i32::MAX })
 }

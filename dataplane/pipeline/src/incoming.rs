@@ -4,7 +4,7 @@
 //! Buffers are kept from one answer to the next.
 
 use dataplane_ingress::Parsed;
-use dataplane_upstream::{BodyDecoder, ResponseFault, ResponseHead, parse_response};
+use dataplane_upstream::{BodyDecoder, Content, ResponseFault, ResponseHead, parse_response};
 
 /// Memory that is kept between answers; what a larger answer needed is given back.
 const KEPT_BYTES: usize = 16_384;
@@ -17,6 +17,7 @@ pub(crate) struct Incoming {
     decoder: Option<BodyDecoder>,
     /// The body's bytes that nobody has taken yet.
     pub body: Vec<u8>,
+    may_stream: bool,
     /// The session id of the head, kept because the head's bytes are not.
     session_id: Vec<u8>,
 }
@@ -52,21 +53,31 @@ impl Incoming {
         self.head.and_then(|head| head.session_id).map(|_| self.session_id.as_slice())
     }
 
-    /// Reads on. `body_bytes_max` holds for the whole body, unless it is a stream of events, which
-    /// is judged by event.
-    pub(crate) fn on_bytes(&mut self, body_bytes_max: u64) -> Result<Heard, ResponseFault> {
+    /// Whether the body is read event by event, so that it may be of any length.
+    pub(crate) fn is_stream(&self) -> bool {
+        let is_stream =
+            |head: &ResponseHead| head.content == Content::EventStream && head.status == 200;
+        self.may_stream && self.head.as_ref().is_some_and(is_stream)
+    }
+
+    /// Reads on. `body_bytes_max` holds for the whole body, unless it may be a stream of events and
+    /// is one.
+    pub(crate) fn on_bytes(
+        &mut self,
+        body_bytes_max: u64,
+        may_stream: bool,
+    ) -> Result<Heard, ResponseFault> {
         if self.head.is_none() {
             let Parsed::Complete(head) = parse_response(&self.raw)? else {
                 return Ok(Heard::More);
             };
-            let is_stream = head.content == dataplane_upstream::Content::EventStream;
-            let max = if is_stream { u64::MAX } else { body_bytes_max };
             if let Some(span) = head.session_id {
                 self.session_id.extend_from_slice(span.of(&self.raw));
             }
-            self.decoder = Some(BodyDecoder::new(head.framing, max)?);
             self.raw.drain(..head.len);
-            self.head = Some(head);
+            (self.head, self.may_stream) = (Some(head), may_stream);
+            let max = if self.is_stream() { u64::MAX } else { body_bytes_max };
+            self.decoder = Some(BodyDecoder::new(head.framing, max)?);
         }
         let Some(decoder) = &mut self.decoder else { return Ok(Heard::More) };
         let mut at = 0;

@@ -5,17 +5,19 @@
 //!
 //! 1. `connection`: a head is read, its framing judged by `dataplane-ingress`;
 //! 2. `route`, `admit`: path, host, origin, credential → a caller, verified once;
-//! 3. `judge`: the body is parsed once, its era found, its tool looked up; kills, policy, quotas;
+//! 3. `judge`: the body is parsed once and its era found; then
 //! 4. `methods`: what the gateway answers itself, or
-//! 5. `exchange`, `outgoing`: the intent on record, the call written anew, with its lease;
-//! 6. `incoming`, `stream`: the answer judged, the outcome on record, and only then released;
-//! 7. `wire`: the one mapping from a fault to a status, a code and a sentence.
+//! 5. `call`: its tool looked up; kills, policy, quotas; the intent on record;
+//! 6. `exchange`, `outgoing`: the call written anew, with its lease;
+//! 7. `incoming`, `stream`, `outcome`: the answer judged, the outcome on record, then released;
+//! 8. `wire`: the one mapping from a fault to a status, a code and a sentence.
 //!
 //! Pure: equal inputs give equal steps. It is what is simulated, fuzzed and counted.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod admit;
+mod call;
 mod configuration;
 mod connection;
 mod core;
@@ -27,10 +29,12 @@ mod kills;
 mod ledger;
 pub mod limits;
 mod methods;
+mod outcome;
 mod outgoing;
 mod random;
 pub mod route;
 pub mod session;
+mod stages;
 mod stream;
 mod upstream_sessions;
 mod wire;

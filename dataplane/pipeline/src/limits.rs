@@ -28,6 +28,3 @@ pub const UPSTREAM_SESSIONS_MAX: usize = 4_096;
 /// Ended legacy sessions that a core remembers until they would have expired; beyond it the oldest is
 /// forgotten.
 pub const ENDED_SESSIONS_MAX: usize = 65_536;
-
-/// Pieces of a streamed answer that wait for a slow client before the server is no longer read.
-pub const STREAM_BYTES_MAX: usize = 65_536;

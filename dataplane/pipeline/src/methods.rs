@@ -4,6 +4,8 @@
 //! Lists come from the pinned catalog, filtered by the same table that judges calls: what a caller
 //! may not call it does not see. An endpoint of which a caller sees nothing is unknown to it.
 
+use std::io::Write as _;
+
 use dataplane_ingress::{Body, FieldValue, Head, Method as HttpMethod, ResponseHead};
 use dataplane_parse::{Message, Method, Revision, SUPPORTED_LEGACY, without_body};
 use dataplane_relay::list::{ListRequest, PAGE_BYTES_MAX, View};
@@ -13,11 +15,11 @@ use dataplane_relay::{
 
 use crate::admit::Admitted;
 use crate::configuration::Configuration;
-use crate::core::Stages;
 use crate::fault::{Fault, Incident, Refusal};
 use crate::judge::{Asked, session_view};
 use crate::route::Endpoint;
 use crate::session::{Capabilities, SESSION_ENTROPY, Session};
+use crate::stages::Stages;
 use crate::wire;
 
 /// How long a modern client may keep a list: a new policy shows within this.
@@ -44,23 +46,40 @@ impl Stages {
         let id = ReplyId::of(query.message, query.revision.is_modern());
         let mut page = std::mem::take(&mut self.page);
         page.clear();
+        let written = self.write_method(asked, query, method, (view, id), &mut page);
+        if let Ok(session) = &written {
+            match session {
+                Some(session) => handshake(asked.head, session, query.revision, &page, outbox),
+                None => wire::json(asked.head, 200, &page, outbox),
+            }
+        }
+        page.shrink_to(PAGE_BYTES_MAX);
+        self.page = page;
+        written.map(|_| ())
+    }
+
+    /// Writes the body of the answer; of a handshake, with its new session.
+    fn write_method<'m>(
+        &mut self,
+        asked: &Asked<'_>,
+        query: &Query<'_, 'm>,
+        method: Method,
+        (view, id): (View, ReplyId<'_>),
+        page: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, Fault<'m>> {
         match method {
             Method::Initialize => {
                 let session = self.open_session(asked, query)?;
-                write_initialize(&mut page, id, query.revision, &PRODUCT);
-                handshake(asked.head, &session, query.revision, &page, outbox);
-                self.page = page;
-                return Ok(());
+                write_initialize(page, id, query.revision, &PRODUCT);
+                return Ok(Some(session));
             }
-            Method::Discover => write_discover(&mut page, id, &PRODUCT, LIST_TTL_MS),
-            Method::Ping => write_pong(&mut page, id),
-            Method::ListTools => self.list(asked, query, view, id, &mut page)?,
+            Method::Discover => write_discover(page, id, &PRODUCT, LIST_TTL_MS),
+            Method::Ping => write_pong(page, id),
+            Method::ListTools => self.list(asked, query, view, id, page)?,
             // Judged elsewhere; here it would be a call without a policy.
             Method::CallTool => return Err(Refusal::UnknownTool.into()),
         }
-        wire::json(asked.head, 200, &page, outbox);
-        self.page = page;
-        Ok(())
+        Ok(None)
     }
 
     fn list<'m>(
@@ -91,7 +110,8 @@ impl Stages {
             tool.is_some_and(|tool| configuration.table.may_see(subject, tool))
         };
         let cursor = |next: u32, out: &mut Vec<u8>| {
-            out.extend_from_slice(cursor_text(configuration, next).as_bytes());
+            // A `Vec` takes every byte.
+            let _infallible = write!(out, "r{}p{next}", configuration.revision.0);
         };
         configuration.list.write(page, &request, visible, cursor);
         Ok(())
@@ -140,7 +160,7 @@ impl Stages {
                 _ => Refusal::Method { allow: "POST, DELETE" },
             },
         };
-        wire::answer(self, &refusal.into(), asked.head, None, false, outbox);
+        self.tell(&refusal.into(), asked.head, None, false, outbox);
     }
 }
 
@@ -171,10 +191,6 @@ fn view<'m>(
 
 /// A cursor is a place in one revision's list. It gives nothing away and grants nothing: every page
 /// is filtered for whoever asks. `r7p120`: revision 7, place 120.
-fn cursor_text(configuration: &Configuration, next: u32) -> String {
-    format!("r{}p{next}", configuration.revision.0)
-}
-
 fn position(configuration: &Configuration, text: &str) -> Option<u32> {
     let (revision, place) = text.strip_prefix('r')?.split_once('p')?;
     let current: u64 = revision.parse().ok()?;

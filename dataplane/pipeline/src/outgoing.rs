@@ -9,10 +9,11 @@ use dataplane_relay::sse;
 use dataplane_telemetry::Now;
 use dataplane_upstream::{Content, Inject, Request};
 
-use crate::core::{Core, Stages};
+use crate::core::Core;
 use crate::exchange::{Exchange, Stage};
 use crate::fault::ServerFault;
 use crate::incoming::{Heard, Incoming};
+use crate::stages::Stages;
 
 const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 /// The id of our `initialize`; its answer is matched against it.

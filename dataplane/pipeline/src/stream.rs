@@ -11,15 +11,17 @@ use dataplane_relay::answer::{self, AnswerKind, Client};
 use dataplane_relay::sse;
 use dataplane_telemetry::Now;
 
-use crate::core::{Core, Stages};
-use crate::exchange::{Exchange, Outcome, Progress, released};
-use crate::fault::{Fault, ServerFault};
+use crate::core::Core;
+use crate::exchange::{Exchange, Progress, released};
+use crate::fault::ServerFault;
 use crate::incoming::{Heard, Incoming};
-use crate::wire;
+use crate::outcome::Outcome;
 
 /// A stream that has begun.
 pub(crate) struct Stream {
     reader: sse::Reader,
+    /// Kept for its memory.
+    event: Vec<u8>,
     has_head: bool,
     is_answered: bool,
 }
@@ -27,21 +29,13 @@ pub(crate) struct Stream {
 impl Stream {
     fn new(event_bytes_max: usize) -> Self {
         let reader = sse::Reader::new(sse::Limits { event_bytes_max });
-        Self { reader, has_head: false, is_answered: false }
+        Self { reader, event: Vec::new(), has_head: false, is_answered: false }
     }
 
     /// The event that ends a stream when its call failed midway.
-    pub(crate) fn write_fault(
-        stages: &Stages,
-        fault: &Fault<'_>,
-        id: &[u8],
-        head: &Head,
-        out: &mut Vec<u8>,
-    ) {
-        let mut body = Vec::new();
-        wire::write_body(stages, fault, Some(id), true, &mut body);
+    pub(crate) fn end_with(body: &[u8], head: &Head, out: &mut Vec<u8>) {
         let mut event = Vec::new();
-        sse::write_event(&mut event, b"", &body);
+        sse::write_event(&mut event, b"", body);
         write_piece(head, &event, out);
         end(head, out);
     }
@@ -87,7 +81,6 @@ impl Exchange {
         let id = self.request_id(inbox);
         let client = Client { id: ReplyId::Raw(id), revision: self.revision };
         let mut rest = incoming.body.as_slice();
-        let mut event_out = Vec::new();
         loop {
             let next = stream.reader.next(&mut rest);
             let next = next.map_err(|fault| match fault {
@@ -109,12 +102,12 @@ impl Exchange {
                 &mut core.stages.page,
             );
             let judged = judged.map_err(ServerFault::NotAnAnswer)?;
-            event_out.clear();
+            stream.event.clear();
             match judged.kind {
                 AnswerKind::Notification(_) => {
-                    sse::write_event(&mut event_out, b"", event.data);
+                    sse::write_event(&mut stream.event, b"", event.data);
                     self.open_stream(stream, outbox);
-                    write_piece(&self.head, &event_out, outbox);
+                    write_piece(&self.head, &stream.event, outbox);
                 }
                 // Servers were told of no capability to ask for.
                 AnswerKind::Request { .. } => {}
@@ -122,16 +115,16 @@ impl Exchange {
                     released(kind)?;
                     stream.is_answered = true;
                     let bytes = core.stages.page.len() as u64;
-                    sse::write_event(&mut event_out, b"", &core.stages.page);
-                    core.stages.on_server_success(self.server);
+                    sse::write_event(&mut stream.event, b"", &core.stages.page);
+                    self.on_success(core);
                     let outcome = Outcome::Answered { upstream_status: 200, kind, bytes };
                     let Some(gate) = self.record_end(core, inbox, outcome, now) else {
-                        return Ok(Some(self.unrecorded(core, inbox, outbox)));
+                        return Ok(Some(Progress::Unrecorded));
                     };
                     self.open_stream(stream, outbox);
-                    write_piece(&self.head, &event_out, outbox);
+                    write_piece(&self.head, &stream.event, outbox);
                     end(&self.head, outbox);
-                    return Ok(Some(Progress::Done { gate: Some(gate) }));
+                    return Ok(Some(Progress::Done { gate }));
                 }
             }
         }

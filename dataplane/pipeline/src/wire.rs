@@ -11,9 +11,9 @@ use dataplane_ingress::{Body, FieldValue, Head, ResponseHead};
 use dataplane_relay::{ReplyId, write_era_fault, write_error, write_parse_fault, write_string};
 
 use crate::configuration::Configuration;
-use crate::core::Stages;
 use crate::fault::{Denial, Fault, Incident, Refusal, ServerFault, code};
-use crate::words::sentence;
+use crate::limits::BUFFER_BYTES_KEPT;
+use crate::words::write_sentence;
 
 pub(crate) const JSON: &str = "application/json";
 const NO_STORE: &str = "no-store";
@@ -44,77 +44,148 @@ pub(crate) fn empty(head: &Head, status: u16, out: &mut Vec<u8>) {
     answer.write(out);
 }
 
-/// Answers a request that was read as JSON-RPC, or should have been.
-pub(crate) fn answer(
-    stages: &Stages,
-    fault: &Fault<'_>,
-    head: &Head,
-    id: Option<&[u8]>,
-    is_modern: bool,
-    out: &mut Vec<u8>,
-) {
-    let told = ending(fault);
-    let mut body = Vec::new();
-    write_body(stages, fault, id, is_modern, &mut body);
-    write_head(stages, fault, told.status, Some(head), head.keep_alive, body.len(), out);
-    out.extend_from_slice(&body);
+/// Writes what callers are told, with buffers that it keeps: a denial allocates nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Teller {
+    pub body: Vec<u8>,
+    data: Vec<u8>,
+    text: String,
 }
 
-/// Answers a request that was refused before its body was judged.
-pub(crate) fn refuse(
-    stages: &Stages,
-    fault: &Fault<'_>,
-    head: Option<&Head>,
-    inbox: &[u8],
-    keep_alive: bool,
-    out: &mut Vec<u8>,
-) {
-    let told = ending(fault);
-    let version = head.and_then(|head| head.headers.mcp_protocol_version);
-    let revision = version.and_then(|span| dataplane_parse::Revision::parse(span.of(inbox)));
-    let is_modern = revision.is_some_and(dataplane_parse::Revision::is_modern);
-    let mut body = Vec::new();
-    write_body(stages, fault, None, is_modern, &mut body);
-    out.clear();
-    if let Fault::Caller(Refusal::Unauthenticated(_)) = fault {
-        unauthorized(stages, fault, head, inbox, keep_alive, body.len(), out);
-    } else {
-        write_head(stages, fault, told.status, head, keep_alive, body.len(), out);
+impl Teller {
+    /// Answers a request that was read as JSON-RPC, or should have been. Names are those of the
+    /// configuration that judged it.
+    pub(crate) fn answer(
+        &mut self,
+        configuration: Option<&Configuration>,
+        fault: &Fault<'_>,
+        head: &Head,
+        id: Option<&[u8]>,
+        is_modern: bool,
+        out: &mut Vec<u8>,
+    ) {
+        self.write_body(configuration, fault, id, is_modern);
+        write_head(fault, ending(fault).status, head.keep_alive, self.body.len(), out);
+        out.extend_from_slice(&self.body);
+        self.rest();
     }
-    out.extend_from_slice(&body);
-}
 
-/// The answer to a call whose record did not become durable.
-pub(crate) fn unrecorded(why: Box<str>, ran: bool, id: Option<&[u8]>, out: &mut Vec<u8>) {
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "the call cannot be recorded, and what is not on record is not answered: {why}"
-    );
-    if ran {
-        text.push_str("; the server may have run it");
+    /// Answers a request that was refused before its body was judged.
+    pub(crate) fn refuse(
+        &mut self,
+        configuration: Option<&Configuration>,
+        fault: &Fault<'_>,
+        head: Option<&Head>,
+        inbox: &[u8],
+        keep_alive: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let version = head.and_then(|head| head.headers.mcp_protocol_version);
+        let revision = version.and_then(|span| dataplane_parse::Revision::parse(span.of(inbox)));
+        let is_modern = revision.is_some_and(dataplane_parse::Revision::is_modern);
+        self.write_body(configuration, fault, None, is_modern);
+        out.clear();
+        if let Fault::Caller(Refusal::Unauthenticated(refused)) = fault {
+            let path = head.map(|head| head.path.of(inbox)).unwrap_or_default();
+            self.unauthorized(configuration, refused.as_ref(), path, keep_alive, out);
+        } else {
+            write_head(fault, ending(fault).status, keep_alive, self.body.len(), out);
+        }
+        out.extend_from_slice(&self.body);
+        self.rest();
     }
-    let mut body = Vec::new();
-    let id = id.map_or(ReplyId::Null, ReplyId::Raw);
-    write_error(&mut body, id, code::UNRECORDED, &text, None);
-    let mut answer = ResponseHead::new(503);
-    answer.body = Body::Length(body.len() as u64);
-    answer.content_type = Some(JSON);
-    answer.keep_alive = false;
-    answer.write(out);
-    out.extend_from_slice(&body);
+
+    /// The answer to a call whose record did not become durable, on a connection that closes.
+    pub(crate) fn unrecorded(&mut self, why: &str, ran: bool, id: &[u8], out: &mut Vec<u8>) {
+        self.write_unrecorded(why, ran, id);
+        let mut answer = ResponseHead::new(503);
+        answer.body = Body::Length(self.body.len() as u64);
+        answer.content_type = Some(JSON);
+        answer.cache_control = Some(NO_STORE);
+        answer.keep_alive = false;
+        answer.write(out);
+        out.extend_from_slice(&self.body);
+    }
+
+    /// The same, into `body` only: for an answer whose head has left.
+    pub(crate) fn write_unrecorded(&mut self, why: &str, ran: bool, id: &[u8]) {
+        self.body.clear();
+        self.text.clear();
+        self.text
+            .push_str("the call cannot be recorded, and what is not on record is not answered: ");
+        self.text.push_str(why);
+        if ran {
+            self.text.push_str("; the server may have run it");
+        }
+        let id = if id.is_empty() { ReplyId::Null } else { ReplyId::Raw(id) };
+        write_error(&mut self.body, id, code::UNRECORDED, &self.text, None);
+    }
+
+    /// The JSON-RPC error of a fault, into `body`.
+    pub(crate) fn write_body(
+        &mut self,
+        configuration: Option<&Configuration>,
+        fault: &Fault<'_>,
+        id: Option<&[u8]>,
+        is_modern: bool,
+    ) {
+        let id = id.map_or(ReplyId::unreadable(is_modern), ReplyId::Raw);
+        self.body.clear();
+        match fault {
+            Fault::Caller(Refusal::Era(fault)) => write_era_fault(&mut self.body, id, fault),
+            Fault::Caller(Refusal::Parse(fault)) => {
+                write_parse_fault(&mut self.body, is_modern, fault);
+            }
+            other => {
+                self.data.clear();
+                write_data(configuration, other, &mut self.data);
+                let data = (!self.data.is_empty()).then_some(self.data.as_slice());
+                self.text.clear();
+                write_sentence(&mut self.text, configuration, other);
+                write_error(&mut self.body, id, ending(other).code, &self.text, data);
+            }
+        }
+    }
+
+    /// RFC 6750 §3 and RFC 9728 §5.1.
+    fn unauthorized(
+        &mut self,
+        configuration: Option<&Configuration>,
+        refused: Option<&dataplane_auth::Refused>,
+        path: &[u8],
+        keep_alive: bool,
+        out: &mut Vec<u8>,
+    ) {
+        let base = configuration.map_or("", |one| &one.catalog.gateway.public_url);
+        let path = std::str::from_utf8(path).unwrap_or_default();
+        self.text.clear();
+        let _infallible = write!(
+            self.text,
+            "Bearer resource_metadata=\"{base}/.well-known/oauth-protected-resource{path}\""
+        );
+        if let Some(refused) = refused {
+            let _infallible = write!(
+                self.text,
+                ", error=\"invalid_token\", error_description=\"{}\"",
+                refused.description()
+            );
+        }
+        let mut answer = ResponseHead::new(401);
+        answer.body = Body::Length(self.body.len() as u64);
+        answer.content_type = Some(JSON);
+        answer.cache_control = Some(NO_STORE);
+        answer.keep_alive = keep_alive;
+        answer.www_authenticate = FieldValue::new(self.text.as_bytes()).ok();
+        answer.write(out);
+    }
+
+    /// An id may be as long as a request; its memory is given back.
+    fn rest(&mut self) {
+        self.body.shrink_to(BUFFER_BYTES_KEPT);
+    }
 }
 
-fn write_head(
-    stages: &Stages,
-    fault: &Fault<'_>,
-    status: u16,
-    head: Option<&Head>,
-    keep_alive: bool,
-    length: usize,
-    out: &mut Vec<u8>,
-) {
-    let _ = (stages, head);
+fn write_head(fault: &Fault<'_>, status: u16, keep_alive: bool, length: usize, out: &mut Vec<u8>) {
     let mut answer = ResponseHead::new(status);
     answer.body = Body::Length(length as u64);
     answer.content_type = Some(JSON);
@@ -132,63 +203,7 @@ fn write_head(
     answer.write(out);
 }
 
-/// RFC 6750 §3 and RFC 9728 §5.1.
-fn unauthorized(
-    stages: &Stages,
-    fault: &Fault<'_>,
-    head: Option<&Head>,
-    inbox: &[u8],
-    keep_alive: bool,
-    length: usize,
-    out: &mut Vec<u8>,
-) {
-    let base = stages.configuration().map(|one| one.catalog.gateway.public_url.clone());
-    let path = head.map(|head| head.path.of(inbox)).unwrap_or_default();
-    let mut challenge = String::from("Bearer resource_metadata=\"");
-    challenge.push_str(base.as_deref().unwrap_or_default());
-    challenge.push_str("/.well-known/oauth-protected-resource");
-    challenge.push_str(std::str::from_utf8(path).unwrap_or_default());
-    challenge.push('"');
-    if let Fault::Caller(Refusal::Unauthenticated(Some(refused))) = fault {
-        let _ = write!(
-            challenge,
-            ", error=\"invalid_token\", error_description=\"{}\"",
-            refused.description()
-        );
-    }
-    let mut answer = ResponseHead::new(401);
-    answer.body = Body::Length(length as u64);
-    answer.content_type = Some(JSON);
-    answer.cache_control = Some(NO_STORE);
-    answer.keep_alive = keep_alive;
-    answer.www_authenticate = FieldValue::new(challenge.as_bytes()).ok();
-    answer.write(out);
-}
-
-/// The JSON-RPC error of a fault.
-pub(crate) fn write_body(
-    stages: &Stages,
-    fault: &Fault<'_>,
-    id: Option<&[u8]>,
-    is_modern: bool,
-    out: &mut Vec<u8>,
-) {
-    let id = id.map_or(ReplyId::unreadable(is_modern), ReplyId::Raw);
-    match fault {
-        Fault::Caller(Refusal::Era(fault)) => write_era_fault(out, id, fault),
-        Fault::Caller(Refusal::Parse(fault)) => write_parse_fault(out, is_modern, fault),
-        other => {
-            let mut data = Vec::new();
-            write_data(stages, other, &mut data);
-            let data = (!data.is_empty()).then_some(data.as_slice());
-            write_error(out, id, ending(other).code, &sentence(stages, other), data);
-        }
-    }
-}
-
-fn write_data(stages: &Stages, fault: &Fault<'_>, out: &mut Vec<u8>) {
-    let configuration = stages.configuration().ok();
-    let configuration = configuration.as_deref();
+fn write_data(configuration: Option<&Configuration>, fault: &Fault<'_>, out: &mut Vec<u8>) {
     let mut fields = Fields { out, count: 0 };
     match fault {
         Fault::Caller(Refusal::Quota { quota, wait_ms }) => {
