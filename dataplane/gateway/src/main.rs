@@ -59,6 +59,7 @@ const TICK: Duration = Duration::from_millis(250);
 const MISS_SLOTS: usize = 16_384;
 
 fn main() -> anyhow::Result<()> {
+    memory::refuse_huge_pages();
     let settings = Settings::parse();
     tracing_subscriber::fmt()
         .with_env_filter(

@@ -59,6 +59,14 @@ pub(crate) fn forbid_dumps() -> io::Result<()> {
     }
 }
 
+/// Asks for pages of the usual size: the allocator's arena is sparse, and huge pages under it are
+/// zeroed at the start and counted in full (measured: 28 MiB of 54 at rest).
+pub(crate) fn refuse_huge_pages() {
+    // SAFETY: `PR_SET_THP_DISABLE` takes integers and touches no memory of ours. Where it fails,
+    // memory is larger and nothing else.
+    let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

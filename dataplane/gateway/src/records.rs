@@ -30,16 +30,22 @@ impl RecordSource for LogRecords {
         let mut reader = goes_on.unwrap_or_else(|| Reader::open(&self.dir).from(first));
         let (mut used, mut begun, mut left_over) = (0, None, false);
         let limit = self.log.size();
-        let read = reader.read(limit, |entry| {
-            used += Records::cost(entry.bytes);
-            if used > room {
-                left_over = true;
-                return;
+        loop {
+            let read = reader.read(limit, |entry| {
+                used += Records::cost(entry.bytes);
+                if used > room {
+                    left_over = true;
+                    return;
+                }
+                begun.get_or_insert(entry.index);
+                out.push(entry.bytes.to_vec());
+            });
+            let has_more = read.map_err(|error| error.to_string())?;
+            // A group that does not fit whole costs a new search: stop where most still fit.
+            if !has_more || left_over || used > room / 2 {
+                break;
             }
-            begun.get_or_insert(entry.index);
-            out.push(entry.bytes.to_vec());
-        });
-        read.map_err(|error| error.to_string())?;
+        }
         // What did not fit is read again next time, from where it begins.
         self.reader = (!left_over).then_some(reader);
         Ok(begun.unwrap_or(first))
