@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use memchr::memmem::Finder;
 
 /// Every file below a folder.
 ///
@@ -25,16 +26,27 @@ pub fn everything_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether these bytes occur, as they are or as base64 or hex would show them.
-#[must_use]
-pub fn holds(bytes: &[u8], wanted: &str) -> bool {
-    let hex: String = wanted.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let has = |needle: &[u8]| {
-        !needle.is_empty() && bytes.windows(needle.len()).any(|window| window == needle)
-    };
-    has(wanted.as_bytes())
-        || has(hex.as_bytes())
-        || (0..3).any(|shift| has(&base64_core(wanted, shift)))
+/// A text that must not be found, and how it would look in base64 or hex.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    needles: Vec<Finder<'static>>,
+}
+
+impl Canary {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut needles = vec![text.as_bytes().to_vec(), hex.into_bytes()];
+        needles.extend((0..3).map(|shift| base64_core(text, shift)));
+        needles.retain(|needle| !needle.is_empty());
+        Self { needles: needles.iter().map(|needle| Finder::new(needle).into_owned()).collect() }
+    }
+
+    /// Whether it occurs in these bytes.
+    #[must_use]
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        self.needles.iter().any(|needle| needle.find(bytes).is_some())
+    }
 }
 
 /// What every base64 text of something that holds `wanted` at this offset modulo 3 holds.
@@ -55,12 +67,13 @@ mod tests {
 
     #[test]
     fn a_canary_is_found_in_every_dress() {
-        assert!(holds(b"xx secret-canary yy", "secret-canary"));
-        assert!(holds(b"7365637265742d63616e617279", "secret-canary"));
+        let canary = Canary::new("secret-canary");
+        assert!(canary.is_in(b"xx secret-canary yy"));
+        assert!(canary.is_in(b"7365637265742d63616e617279"));
         // "secret-canary" alone, behind one byte, behind two.
         for text in ["c2VjcmV0LWNhbmFyeQ==", "eHNlY3JldC1jYW5hcnk=", "eHhzZWNyZXQtY2FuYXJ5"] {
-            assert!(holds(text.as_bytes(), "secret-canary"), "{text}");
+            assert!(canary.is_in(text.as_bytes()), "{text}");
         }
-        assert!(!holds(b"secret canary", "secret-canary"));
+        assert!(!canary.is_in(b"secret canary"));
     }
 }

@@ -14,6 +14,6 @@ pub mod sdk;
 
 pub use agent::{Agent, code_of, names_of, text_of};
 pub use door::{Door, Wire};
-pub use folder::{everything_below, holds};
+pub use folder::{Canary, everything_below};
 pub use message::{Era, Reply, Request, legacy, modern};
 pub use scene::{acknowledged, in_parallel, play, skip, told};
