@@ -16,8 +16,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A certificate for `localhost`, as an operator's tool would put it there: key first, each whole.
 fn renew(folder: &Path) -> anyhow::Result<Vec<u8>> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-    for (name, text) in [("tls.key", made.signing_key.serialize_pem()), ("tls.crt", made.cert.pem())] {
+    let made =
+        rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    for (name, text) in
+        [("tls.key", made.signing_key.serialize_pem()), ("tls.crt", made.cert.pem())]
+    {
         let whole = folder.join(format!("{name}.new"));
         std::fs::write(&whole, text)?;
         std::fs::rename(whole, folder.join(name))?;
@@ -26,7 +29,8 @@ fn renew(folder: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 fn der(pem: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let found = CertificateDer::from_pem_slice(pem).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+    let found =
+        CertificateDer::from_pem_slice(pem).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
     Ok(found.to_vec())
 }
 

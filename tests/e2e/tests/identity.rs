@@ -72,7 +72,11 @@ fn keys_rotate_and_an_old_key_is_refused_also_on_an_open_connection() {
 
 #[test]
 fn a_token_for_somebody_else_is_refused_and_says_why() {
-    play(&SystemSpec::usual(), |system| {
+    let mut spec = SystemSpec::usual();
+    spec.folder.entry("portcullis.toml".into()).and_modify(|text| {
+        text.push_str("\n[tenants.initech]\ndisabled = true\n");
+    });
+    play(&spec, |system| {
         let door = Door::of(system)?;
         let good = json!({"sub": "ann", "org": "acme", "groups": ["support"]});
         ensure!(is_taken(&door, &system.token_for(good.clone())?)?);
@@ -86,7 +90,7 @@ fn a_token_for_somebody_else_is_refused_and_says_why() {
             ("another audience", with("aud", json!("https://elsewhere.example/mcp"))?),
             ("no audience", with("aud", json!([]))?),
             ("another issuer", with("iss", json!("https://idp.elsewhere.example"))?),
-            ("a tenant that is not", with("org", json!("initech"))?),
+            ("a tenant that is switched off", with("org", json!("initech"))?),
             ("a tenant that is no text", with("org", json!(["acme"]))?),
             ("no tenant", with("org", Value::Null)?),
             ("not yet", with("nbf", json!(now + 3_600))?),
@@ -236,7 +240,8 @@ fn every_listener_checks_host_and_origin() {
         }
         let status = ask(&system.rest, "GET", "/v1/status", &system.token, None)?.status;
         ensure!(status == 200);
-        for (host, origin) in [("evil.example", ""), (system.rest.as_str(), "https://evil.example")] {
+        for (host, origin) in [("evil.example", ""), (system.rest.as_str(), "https://evil.example")]
+        {
             let status = rebound_as(&system.rest, "/v1/status", host, origin, &system.token)?;
             ensure!(status == 403 || status == 421, "REST, {host} {origin}: {status}");
         }
@@ -253,7 +258,13 @@ fn rebound_with_origin(address: &str, path: &str) -> anyhow::Result<u16> {
 }
 
 /// A plain request under another name: what a page in somebody's browser can make.
-fn rebound_as(address: &str, path: &str, host: &str, origin: &str, token: &str) -> anyhow::Result<u16> {
+fn rebound_as(
+    address: &str,
+    path: &str,
+    host: &str,
+    origin: &str,
+    token: &str,
+) -> anyhow::Result<u16> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(LIMIT))?;

@@ -7,7 +7,8 @@ use anyhow::{Context, ensure};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tests_e2e::{
-    Agent, Canary, Door, Era, Request, code_of, everything_below, legacy, modern, play, text_of, told,
+    Agent, Canary, Door, Era, Request, code_of, everything_below, legacy, modern, play, text_of,
+    told,
 };
 use tests_fixtures::stack::{System, SystemSpec, get, wait_until};
 
@@ -32,7 +33,13 @@ fn busy(system: &System, token: &str, key: &str) -> anyhow::Result<Vec<Vec<u8>>>
         Ok(reply.answer().unwrap_or(Value::Null))
     };
     let call = |token: &str, tool: &str, arguments: Value| {
-        modern("/mcp", token, &json!(1), "tools/call", &json!({"name": tool, "arguments": arguments}))
+        modern(
+            "/mcp",
+            token,
+            &json!(1),
+            "tools/call",
+            &json!({"name": tool, "arguments": arguments}),
+        )
     };
     for token in [token, key] {
         let answer = hear(&call(token, "crm__refund", json!({"order": ARGUMENT, "amount": 900})))?;
