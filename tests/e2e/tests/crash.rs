@@ -57,13 +57,14 @@ fn client(number: usize, door: &Door, token: &str, load: &Load) {
             call += 1;
             let id = format!("{number}-{call}");
             // Every fourth is refused: those are on record, too.
-            let tool = if call % 4 == 0 { "open__no_such_tool" } else { "open__get_orders" };
+            let is_refused = call.is_multiple_of(4);
+            let tool = if is_refused { "open__no_such_tool" } else { "open__get_orders" };
             let request = agent.tool_request(&json!(id), tool, &json!({"customer": id}));
             let Ok(answer) = agent.wire.ask(&request).and_then(|reply| reply.answer()) else {
                 break;
             };
             let code = code_of(&answer);
-            let expected = if call % 4 == 0 { Some(-32_602) } else { None };
+            let expected = is_refused.then_some(-32_602);
             // The log may be still opening, or the bundle loading: those answers are refusals.
             if code != expected
                 && answer["id"] == json!(id)

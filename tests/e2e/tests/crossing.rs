@@ -13,6 +13,11 @@ const CALLERS: usize = 20;
 /// Of the callers, those that hang up in the middle of a call, again and again.
 const RUDE: usize = 4;
 
+/// How a caller speaks, and the server that it calls: half and half.
+fn side(caller: usize) -> (Era, &'static str) {
+    if caller.is_multiple_of(2) { (Era::Modern, "crm") } else { (Era::Legacy, "erp") }
+}
+
 /// Calls with a canary of its own each time, and refuses an answer with another.
 fn calls(agent: &mut Agent, caller: usize, made: &AtomicU64) -> anyhow::Result<()> {
     loop {
@@ -21,13 +26,13 @@ fn calls(agent: &mut Agent, caller: usize, made: &AtomicU64) -> anyhow::Result<(
             return Ok(());
         }
         let canary = format!("canary-{caller}-{number}");
-        let tool = if caller % 2 == 0 { "crm__get_orders" } else { "erp__get_orders" };
-        let request = agent.tool_request(&json!(1), tool, &json!({"customer": canary}));
+        let (_, server) = side(caller);
+        let tool = format!("{server}__get_orders");
+        let request = agent.tool_request(&json!(1), &tool, &json!({"customer": canary}));
         let answer = agent.wire.ask(&request)?.answer()?;
         ensure!(answer["id"] == 1, "{answer}");
         let text: Value = serde_json::from_str(text_of(&answer))?;
         ensure!(text["customer"] == canary, "{canary} was answered {answer}");
-        let server = if caller % 2 == 0 { "crm" } else { "erp" };
         ensure!(text["server"] == server, "{canary} was answered by {answer}");
     }
 }
@@ -35,9 +40,8 @@ fn calls(agent: &mut Agent, caller: usize, made: &AtomicU64) -> anyhow::Result<(
 /// Begins calls and hangs up, so that connections to servers are left in every state.
 fn hangs_up(door: &Door, token: &str, caller: usize, made: &AtomicU64) -> anyhow::Result<()> {
     while made.load(Ordering::Relaxed) < CALLS {
-        let era = if caller % 2 == 0 { Era::Modern } else { Era::Legacy };
+        let (era, server) = side(caller);
         let mut agent = Agent::connect(door, era, "/mcp", token)?;
-        let server = if caller % 2 == 0 { "crm" } else { "erp" };
         let tool = format!("{server}__big");
         for bytes in [10, 200_000] {
             let request = agent.tool_request(&json!(1), &tool, &json!({"bytes": bytes}));
@@ -65,8 +69,7 @@ fn ten_thousand_equal_ids_never_cross() {
                 if caller < RUDE {
                     return hangs_up(&door, token, caller, &made);
                 }
-                let era = if caller % 2 == 0 { Era::Modern } else { Era::Legacy };
-                let mut agent = Agent::connect(&door, era, "/mcp", token)?;
+                let mut agent = Agent::connect(&door, side(caller).0, "/mcp", token)?;
                 calls(&mut agent, caller, &made)
             };
             // One failure ends the test for all.
