@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::Seed;
+
 /// A POST with these headers besides those that every client sends.
 #[must_use]
 pub fn post(path: &str, key: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
@@ -39,6 +41,35 @@ pub fn modern(path: &str, key: &str, id: Value, method: &str, mut params: Value)
 #[must_use]
 pub fn call(path: &str, key: &str, id: Value, tool: &str, arguments: Value) -> Vec<u8> {
     modern(path, key, id, "tools/call", json!({"name": tool, "arguments": arguments}))
+}
+
+/// The same request with its body in chunks.
+///
+/// # Panics
+/// When it is none of [`post`]'s.
+#[must_use]
+pub fn in_chunks(request: &[u8], seed: &mut Seed) -> Vec<u8> {
+    let end = request.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let (head, mut body) = request.split_at(end);
+    let head = String::from_utf8(head.to_vec()).unwrap();
+    let mut out = Vec::new();
+    for line in head.split_inclusive("\r\n") {
+        let is_length = line.starts_with("Content-Length:");
+        out.extend_from_slice(if is_length {
+            b"Transfer-Encoding: chunked\r\n"
+        } else {
+            line.as_bytes()
+        });
+    }
+    while !body.is_empty() {
+        let (piece, rest) = body.split_at(1 + seed.below(body.len() as u64) as usize);
+        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(piece);
+        out.extend_from_slice(b"\r\n");
+        body = rest;
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+    out
 }
 
 /// A legacy request, in a session or to open one.

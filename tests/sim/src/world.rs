@@ -31,7 +31,11 @@ pub struct WorldSpec {
     pub tools: Vec<ToolSpec>,
     pub quotas: Vec<Quota>,
     pub era: Era,
+    /// Servers of the legacy era, whatever `era` says of the others.
+    pub legacy: Vec<&'static str>,
     pub inject: bool,
+    pub limits: Limits,
+    pub revision: u64,
 }
 
 impl Default for WorldSpec {
@@ -61,7 +65,10 @@ impl Default for WorldSpec {
             ],
             quotas: Vec::new(),
             era: Era::Modern,
+            legacy: Vec::new(),
             inject: false,
+            limits: Limits::default(),
+            revision: 1,
         }
     }
 }
@@ -83,35 +90,92 @@ const CALLERS: &[(&str, CallerKind, &[&str])] = &[
     ("bot", CallerKind::Agent, &["support"]),
 ];
 
-impl World {
+/// A bundle that the real compiler has compiled, and the keys of its callers.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    pub configuration: Arc<Configuration>,
+    /// Caller and API key.
+    pub keys: Vec<(String, String)>,
+}
+
+impl Compiled {
     /// # Panics
     /// When the policy does not compile: the test's own fault.
     #[must_use]
     pub fn new(spec: &WorldSpec) -> Self {
         let (catalog, keys) = catalog(spec);
-        let configuration = Arc::new(Configuration::new(bundle(spec, &catalog)).unwrap());
-        let memory: &'static mut [u8] = Box::leak(vec![0; 1 << 16].into_boxed_slice());
-        let mut core = Core::new(Resources {
-            lane: 0,
-            boot: BootId([1; 16]),
-            digest: DigestKey::new(1, &[2; 32]),
+        let configuration = Configuration::new(bundle(spec, &catalog)).unwrap();
+        Self { configuration: Arc::new(configuration), keys }
+    }
+}
+
+/// What the cores of one box share.
+#[derive(Debug)]
+pub struct Shared {
+    quotas: Arc<Buckets>,
+    misses: Arc<MissBudget>,
+    sealer: Arc<Sealer>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
             quotas: Arc::new(Buckets::new(1_024, [3; 16])),
             misses: Arc::new(MissBudget::new(1_024, [4; 16]).unwrap()),
             sealer: Arc::new(Sealer::new(&[5; 32]).unwrap()),
-            lease_memory: memory,
-            seed: [6; 32],
+        }
+    }
+}
+
+impl Shared {
+    /// One core of the box, without a configuration. Its locked memory is never given back.
+    ///
+    /// # Panics
+    /// Never: an empty catalog is always accepted.
+    #[must_use]
+    pub fn core(&self, lane: u16, lease_bytes: usize) -> Core {
+        Core::new(Resources {
+            lane,
+            boot: BootId([1; 16]),
+            digest: digest_key(),
+            quotas: Arc::clone(&self.quotas),
+            misses: Arc::clone(&self.misses),
+            sealer: Arc::clone(&self.sealer),
+            lease_memory: Box::leak(vec![0; lease_bytes].into_boxed_slice()),
+            seed: [6 + lane as u8; 32],
         })
-        .unwrap();
+        .unwrap()
+    }
+}
+
+/// Keys the digests of arguments in records.
+#[must_use]
+pub fn digest_key() -> DigestKey {
+    DigestKey::new(1, &[2; 32])
+}
+
+/// A server's secret, lent for an hour.
+#[must_use]
+pub fn lease(server: &str, value: &[u8], revision: u64, wall: WallNanos) -> Lease {
+    Lease {
+        secret: format!("{server}-key"),
+        revision,
+        value: value.to_vec().into(),
+        expires_at: WallNanos::from_secs(wall.secs() + 3_600),
+    }
+}
+
+impl World {
+    /// # Panics
+    /// When the policy does not compile: the test's own fault.
+    #[must_use]
+    pub fn new(spec: &WorldSpec) -> Self {
+        let Compiled { configuration, keys } = Compiled::new(spec);
+        let mut core = Shared::default().core(0, 1 << 16);
         core.on_configuration(Arc::clone(&configuration)).unwrap();
         let now = Now { mono: Nanos(1_000_000_000), wall: WallNanos::from_secs(1_790_000_000) };
         if spec.inject {
-            let lease = Lease {
-                secret: "crm-key".into(),
-                revision: 1,
-                value: b"sekrit-canary".to_vec().into(),
-                expires_at: WallNanos::from_secs(now.wall.secs() + 3_600),
-            };
-            core.on_leases(&[lease], now.wall);
+            core.on_leases(&[lease("crm", b"sekrit-canary", 1, now.wall)], now.wall);
         }
         Self { core, now, configuration, keys, log: Vec::new() }
     }
@@ -198,14 +262,8 @@ fn catalog(spec: &WorldSpec) -> (Catalog, Vec<(String, String)>) {
         origins: Vec::new(),
     };
     let quotas = spec.quotas.clone();
-    let catalog = Catalog {
-        gateway,
-        identity: Vec::new(),
-        api_keys,
-        servers,
-        quotas,
-        limits: Limits::default(),
-    };
+    let catalog =
+        Catalog { gateway, identity: Vec::new(), api_keys, servers, quotas, limits: spec.limits };
     (catalog, keys)
 }
 
@@ -213,13 +271,14 @@ fn server(spec: &WorldSpec, name: &str) -> dataplane_bundle::Server {
     let inject = Inject {
         header: "Authorization".into(),
         prefix: "Bearer ".into(),
-        secret: "crm-key".into(),
+        secret: format!("{name}-key"),
     };
+    let era = if spec.legacy.contains(&name) { Era::Legacy } else { spec.era };
     dataplane_bundle::Server {
         name: name.into(),
         url: "http://127.0.0.1:9/mcp".into(),
-        era: spec.era,
-        protocol: match spec.era {
+        era,
+        protocol: match era {
             Era::Modern => "2026-07-28".into(),
             Era::Legacy => "2025-11-25".into(),
         },
@@ -242,6 +301,7 @@ fn bundle(spec: &WorldSpec, catalog: &Catalog) -> Bundle {
         };
         input.servers.push(Server { name: server.name.clone(), tools: tools.map(tool).collect() });
     }
+    input.obligations.insert("audit".into());
     input.directory = Directory::default();
     input.directory.tenants.insert("acme".into());
     input.directory.roles.insert("support".into());
@@ -250,7 +310,7 @@ fn bundle(spec: &WorldSpec, catalog: &Catalog) -> Bundle {
     let signer = Signer::from_seed(&[7; 32]).unwrap();
     let appliance = ApplianceId::new("test").unwrap();
     let table = compiled.table.clone();
-    let draft = Draft::new(Revision(1), WallNanos(1), table, catalog, &[]).unwrap();
+    let draft = Draft::new(Revision(spec.revision), WallNanos(1), table, catalog, &[]).unwrap();
     let sealed = draft.seal(&appliance, &signer);
     Bundle::open(&sealed, &[signer.public_key()], &appliance, Revision(0)).unwrap()
 }
