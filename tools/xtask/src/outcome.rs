@@ -27,18 +27,38 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
-/// Reads one line of a test runner: cargo test, nextest, or our own.
-pub(crate) fn count(line: &str) -> Option<Counts> {
-    let line = plain(line);
-    let line = line.trim();
-    if let Some(rest) = line.strip_prefix("test result: ") {
-        return Some(Counts { passed: before(rest, " passed")?, failed: before(rest, " failed")? });
+/// Whose closing lines are read. A runner that shows a failed test's output shows that one's closing
+/// line too, which is not its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Runner {
+    CargoTest,
+    Nextest,
+}
+
+impl Runner {
+    /// By the words after `cargo`.
+    pub(crate) fn of(arguments: &[String]) -> Self {
+        match arguments.first().is_some_and(|verb| verb == "nextest") {
+            true => Self::Nextest,
+            false => Self::CargoTest,
+        }
     }
-    if line.starts_with("Summary [") && line.contains("tests run:") || line.contains("test run:") {
-        let failed = before(line, " failed").unwrap_or(0) + before(line, " timed out").unwrap_or(0);
-        return Some(Counts { passed: before(line, " passed").unwrap_or(0), failed });
+
+    /// What a line counts, if it is a closing line of this runner.
+    pub(crate) fn count(self, line: &str) -> Option<Counts> {
+        let line = plain(line);
+        let line = line.trim();
+        if self == Self::CargoTest {
+            let rest = line.strip_prefix("test result: ")?;
+            return Some(Counts {
+                passed: before(rest, " passed")?,
+                failed: before(rest, " failed")?,
+            });
+        }
+        let rest = line.strip_prefix("Summary [")?;
+        let failed = before(rest, " failed").unwrap_or(0) + before(rest, " timed out").unwrap_or(0);
+        Some(Counts { passed: before(rest, " passed").unwrap_or(0), failed })
     }
-    None
 }
 
 /// The number right before `word`.
@@ -69,6 +89,7 @@ mod tests {
     #[test]
     fn reads_cargo_test() {
         let line = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out";
+        let count = |line| Runner::CargoTest.count(line);
         assert_eq!(count(line), Some(Counts { passed: 12, failed: 0 }));
         let line = "test result: FAILED. 1 passed; 2 failed; 0 ignored";
         assert_eq!(count(line), Some(Counts { passed: 1, failed: 2 }));
@@ -78,7 +99,9 @@ mod tests {
     #[test]
     fn reads_nextest() {
         let line = "     \u{1b}[32;1mSummary\u{1b}[0m [   1.1s] 14 tests run: 11 passed (1 slow), 2 failed, 1 timed out, 4 skipped";
+        let count = |line| Runner::of(&["nextest".to_owned()]).count(line);
         assert_eq!(count(line), Some(Counts { passed: 11, failed: 3 }));
+        assert_eq!(count("    test result: FAILED. 0 passed; 1 failed; 0 ignored"), None);
         let line = "     Summary [   0.1s] 1 test run: 1 passed, 0 skipped";
         assert_eq!(count(line), Some(Counts { passed: 1, failed: 0 }));
     }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::machine;
-use crate::outcome::{Counts, Outcome, count};
+use crate::outcome::{Counts, Outcome, Runner};
 use crate::plan::{Action, Invocation, Step};
 use crate::{fuzz, verbs};
 
@@ -127,6 +127,7 @@ pub(crate) fn run(invocation: &Invocation) -> Outcome {
             return Outcome::Failed(Counts::default(), format!("{}: {fault}", invocation.program));
         }
     };
+    let runner = Runner::of(&invocation.arguments);
     let counts = Mutex::new(Counts::default());
     let streams: [Option<Box<dyn Read + Send>>; 2] = [
         child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
@@ -134,7 +135,7 @@ pub(crate) fn run(invocation: &Invocation) -> Outcome {
     ];
     std::thread::scope(|scope| {
         for stream in streams.into_iter().flatten() {
-            scope.spawn(|| pass_on(stream, &counts));
+            scope.spawn(|| pass_on(stream, runner, &counts));
         }
     });
     let counts = counts.into_inner().unwrap_or_default();
@@ -145,13 +146,13 @@ pub(crate) fn run(invocation: &Invocation) -> Outcome {
     }
 }
 
-fn pass_on(stream: impl Read, counts: &Mutex<Counts>) {
+fn pass_on(stream: impl Read, runner: Runner, counts: &Mutex<Counts>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         let text = String::from_utf8_lossy(&line);
         print!("{text}");
-        if let (Some(found), Ok(mut counts)) = (count(&text), counts.lock()) {
+        if let (Some(found), Ok(mut counts)) = (runner.count(&text), counts.lock()) {
             counts.add(found);
         }
         line.clear();
