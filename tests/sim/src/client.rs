@@ -142,6 +142,12 @@ impl Client {
         self.machine.on_upstream_bytes(&mut world.core, world.now);
     }
 
+    /// Sends one request to a server that answers `done`, and takes the answer.
+    pub fn ask(&mut self, world: &mut World, request: &[u8]) -> Reply {
+        self.send(world, request, &mut |request: &[u8]| Some(crate::http::result(request, "done")));
+        self.reply()
+    }
+
     /// What was received since the last time, as one answer.
     ///
     /// # Panics

@@ -200,6 +200,15 @@ impl World {
         self.core.on_kills(Arc::new(Kills::new(1, list, &self.configuration)));
     }
 
+    /// Another bundle, as the shell brings it.
+    ///
+    /// # Panics
+    /// When it cannot be used.
+    pub fn deploy(&mut self, compiled: &Compiled) {
+        self.configuration = Arc::clone(&compiled.configuration);
+        self.core.on_configuration(Arc::clone(&self.configuration)).unwrap();
+    }
+
     /// The log takes everything that waits and makes it durable.
     pub fn commit(&mut self) {
         let batch = self.core.batch();
