@@ -18,30 +18,24 @@ use support::upstream::Upstream;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a box was sent.
-enum Sent {
-    Bundle(Box<Bundle>),
-    Kills(KillList),
-    Leases(Vec<Lease>),
+/// What a box is sent, each kind in its own order: the kinds do not wait for each other.
+struct Inbox {
+    bundles: Mutex<Sender<Bundle>>,
+    kills: Mutex<Sender<KillList>>,
+    leases: Mutex<Sender<Vec<Lease>>>,
 }
 
-struct Box1(Mutex<Sender<Sent>>);
-
-impl Sink for Box1 {
+impl Sink for Inbox {
     fn on_bundle(&self, bundle: Bundle) -> Result<(), String> {
-        self.0
-            .lock()
-            .unwrap()
-            .send(Sent::Bundle(Box::new(bundle)))
-            .map_err(|error| error.to_string())
+        self.bundles.lock().unwrap().send(bundle).map_err(|error| error.to_string())
     }
 
     fn on_kills(&self, kills: &KillList) {
-        let _ = self.0.lock().unwrap().send(Sent::Kills(kills.clone()));
+        let _ = self.kills.lock().unwrap().send(kills.clone());
     }
 
     fn on_leases(&self, leases: Vec<Lease>) {
-        let _ = self.0.lock().unwrap().send(Sent::Leases(leases));
+        let _ = self.leases.lock().unwrap().send(leases);
     }
 
     fn status(&self) -> Status {
@@ -79,7 +73,9 @@ fn record(phase: Phase, verdict: Verdict, user: &str) -> Vec<u8> {
 }
 
 struct Appliance {
-    sent: Receiver<Sent>,
+    bundles: Receiver<Bundle>,
+    kills: Receiver<KillList>,
+    leases: Receiver<Vec<Lease>>,
     handle: Handle,
     _dir: tempfile::TempDir,
 }
@@ -92,7 +88,8 @@ impl Appliance {
         let control = plane.running.quic.to_string();
         let dir = tempfile::tempdir().unwrap();
         let dirs = Dirs::new(dir.path().join("gateway"));
-        let (sender, sent) = channel();
+        let ((to_bundles, bundles), (to_kills, kills)) = (channel(), channel());
+        let (to_leases, leases) = channel();
         let start = move || {
             let token = token.parse().unwrap();
             dataplane_sync::enrol(&dirs, &control, &token).unwrap();
@@ -101,38 +98,37 @@ impl Appliance {
             assert!(dataplane_sync::enrol(&again, &control, &token).is_err());
             let mut config = dataplane_sync::Config::new(dirs, Standing::default(), 7);
             config.status_ms = 50;
-            let sink = Arc::new(Box1(Mutex::new(sender)));
+            let sink = Arc::new(Inbox {
+                bundles: Mutex::new(to_bundles),
+                kills: Mutex::new(to_kills),
+                leases: Mutex::new(to_leases),
+            });
             dataplane_sync::start(config, sink, Some(Box::new(Records(records)))).unwrap()
         };
         let handle = tokio::task::spawn_blocking(start).await.unwrap();
-        Self { sent, handle, _dir: dir }
-    }
-
-    /// The next thing that was sent and fits.
-    fn wait<T>(&self, fits: impl Fn(Sent) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = fits(self.sent.recv_timeout(PATIENCE).unwrap()) {
-                return found;
-            }
-        }
+        Self { bundles, kills, leases, handle, _dir: dir }
     }
 
     fn bundle(&self, revision: u64) -> Bundle {
-        self.wait(|sent| match sent {
-            Sent::Bundle(bundle) if bundle.revision.0 == revision => Some(*bundle),
-            _ => None,
-        })
+        next(&self.bundles, |bundle| bundle.revision.0 == revision)
     }
 
     fn kills(&self, serial: u64) -> KillList {
-        self.wait(|sent| match sent {
-            Sent::Kills(kills) if kills.serial == serial => Some(kills),
-            _ => None,
-        })
+        next(&self.kills, |kills| kills.serial == serial)
     }
 
     async fn stop(self) {
         tokio::task::spawn_blocking(move || self.handle.stop()).await.unwrap();
+    }
+}
+
+/// The next one that was sent and fits.
+fn next<T>(sent: &Receiver<T>, fits: impl Fn(&T) -> bool) -> T {
+    loop {
+        let one = sent.recv_timeout(PATIENCE).unwrap();
+        if fits(&one) {
+            return one;
+        }
     }
 }
 
@@ -185,10 +181,7 @@ async fn an_appliance_gets_what_it_should_have_and_tells_what_it_did() {
     assert_eq!(flags, [("get_orders", false, true), ("refund", true, false)]);
     assert_eq!(bundle.self_tests.len(), 1);
     dataplane_policy::Table::load(&bundle.table).unwrap();
-    let leases = appliance.wait(|sent| match sent {
-        Sent::Leases(leases) if !leases.is_empty() => Some(leases),
-        _ => None,
-    });
+    let leases = next(&appliance.leases, |leases| !leases.is_empty());
     assert_eq!(
         (leases[0].secret.as_str(), leases[0].value.as_slice()),
         ("crm-key", b"hunter2".as_slice())
