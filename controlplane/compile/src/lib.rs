@@ -1,6 +1,6 @@
 //! Cedar to tables: checks, classes, specialisation, diff, explanation and policy tests.
 //!
-//! [`compile`] takes the whole desired state (servers with their pinned tools, the directory, the
+//! [`compile()`] takes the whole desired state (servers with their pinned tools, the directory, the
 //! policy files) and answers with the table's bytes or with every complaint at once, each with file,
 //! line, column and what to write instead. What cannot be compiled, can never match, or names what
 //! does not exist is an error: a table never means less than its policies say.
@@ -32,7 +32,7 @@
 //! A call is allowed iff the arguments that policies look at have their pinned types, no policy errs,
 //! no forbid is true and some permit is.
 //!
-//! [`explain`], [`diff`] and [`run_tests`] work on what [`compile`] returned, and decide with the
+//! [`explain()`], [`diff()`] and [`run_tests`] work on what [`compile()`] returned, and decide with the
 //! very evaluator that appliances run.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]

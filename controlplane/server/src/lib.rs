@@ -1,11 +1,11 @@
 //! `portcullis-control`: the control plane process.
 //!
 //! REST for people and programs, QUIC for appliances, SQLite for the state. Every change goes one
-//! way ([`change`](crate::change)): edit the objects, check them, ask who has to be asked, compile,
+//! way (`change`): edit the objects, check them, ask who has to be asked, compile,
 //! test, store, push. A handler authorises, calls, answers; who may is said in the list of routes
 //! and nowhere else. The control plane never carries a call: without it, appliances go on.
 //!
-//! [`run`] serves until it is told to stop; [`start`] gives a handle, for tests and for embedding.
+//! [`run`] serves until it is told to stop; [`start()`] gives a handle, for tests and for embedding.
 
 // A problem is made at most once a request and never where time counts.
 #![allow(clippy::result_large_err)]

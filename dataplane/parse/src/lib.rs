@@ -3,7 +3,7 @@
 //! What two JSON readers could read two ways is refused here: duplicate keys after unescaping, keys
 //! that equal a known one but for case, escapes in names that are judged, lone surrogates, trailing
 //! bytes. So the bytes that are forwarded are the bytes that were judged, and every value's byte
-//! range is known without a second parse. [`era`] is the table that says which protocol a request
+//! range is known without a second parse. [`era()`] is the table that says which protocol a request
 //! speaks; its rows are numbered, and each has a test of its own name.
 //!
 //! Pure. After warm-up nothing is allocated for messages up to [`KEPT_BYTES_MAX`].

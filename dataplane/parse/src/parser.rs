@@ -49,7 +49,7 @@ impl Parser {
     ///
     /// # Errors
     /// When it is not strict JSON or not one message or batch. Which era it is for, whether the
-    /// method is known and whether the id is acceptable is not judged here but in [`crate::era`].
+    /// method is known and whether the id is acceptable is not judged here but in [`crate::era()`].
     pub fn with<R>(
         &mut self,
         body: &[u8],

@@ -2,7 +2,7 @@
 //!
 //! An answer must be one strict JSON-RPC message that carries the id of the request that was sent.
 //! Its envelope is written anew for the client: with the client's id, and in the form of the
-//! client's revision ([`crate::bridge`]). What is inside of a result is the server's and is
+//! client's revision (`bridge`). What is inside of a result is the server's and is
 //! relayed, not believed.
 
 use dataplane_parse::{

@@ -79,14 +79,14 @@ metrics! {
     CONNECTIONS Gauge "portcullis_connections" "Open client connections.";
     CONNECTIONS_ACCEPTED Counter "portcullis_connections_accepted_total" "Client connections accepted.";
     HANDSHAKES_FAILED Counter "portcullis_tls_handshakes_failed_total" "TLS handshakes that did not complete.";
-    REQUESTS Counter "portcullis_requests_total" "HTTP requests answered, by status class.";
+    REQUESTS Counter "portcullis_requests_total" "HTTP requests whose head was read.";
     CALLS Counter "portcullis_calls_total" "JSON-RPC calls judged, by decision.";
-    QUOTA_REFUSED Counter "portcullis_quota_refused_total" "Calls refused by a quota, by quota.";
+    QUOTA_REFUSED Counter "portcullis_quota_refused_total" "Calls refused by a quota.";
     KILLED Counter "portcullis_killed_total" "Calls refused by a kill.";
     TOKENS_VERIFIED Counter "portcullis_tokens_verified_total" "Signatures checked.";
     TOKENS_REFUSED Counter "portcullis_tokens_refused_total" "Credentials refused.";
     TOKEN_CACHE_HITS Counter "portcullis_token_cache_hits_total" "Callers found in the cache of verified tokens.";
-    UPSTREAM_FAILURES Counter "portcullis_upstream_failures_total" "Calls that a server did not answer properly, by fault.";
+    UPSTREAM_FAILURES Counter "portcullis_upstream_failures_total" "Calls that a server did not answer properly.";
     UPSTREAM_HEALTHY Gauge "portcullis_upstream_healthy" "1 while a server is called, 0 while it rests after failures.";
     RECORDS Counter "portcullis_audit_records_total" "Audit records that are durable.";
     RECORD_GROUPS Counter "portcullis_audit_groups_total" "Durable writes of the audit log.";
