@@ -24,6 +24,9 @@ fn said(reply: &Reply) -> (u16, i64) {
     (reply.status, reply.json()["error"]["code"].as_i64().unwrap_or(0))
 }
 
+/// Names and values.
+type Headers<'h> = Vec<(&'h str, &'h str)>;
+
 #[test]
 fn each_row_of_the_modern_era_answers_as_the_table_says() {
     let mut world = World::new(&WorldSpec::default());
@@ -40,7 +43,7 @@ fn each_row_of_the_modern_era_answers_as_the_table_says() {
     };
     let call_headers = |name| vec![MODERN, ("Mcp-Method", "tools/call"), ("Mcp-Name", name)];
     let unknown = ("MCP-Protocol-Version", "2030-01-01");
-    let rows: Vec<(u8, Vec<(&str, &str)>, String, (u16, i64))> = vec![
+    let rows: Vec<(u8, Headers<'_>, String, (u16, i64))> = vec![
         (1, vec![MODERN, MODERN, LIST], list(right()), (400, -32_020)),
         (1, vec![("MCP-Protocol-Version", "2026-07-28, x"), LIST], list(right()), (400, -32_020)),
         (2, vec![MODERN, LIST], format!("[{}]", list(right())), (400, -32_600)),
@@ -101,7 +104,7 @@ fn each_row_of_the_legacy_era_answers_as_the_table_says() {
     let ping = json!({"jsonrpc": "2.0", "id": 9, "method": "ping"}).to_string();
     let old = ("MCP-Protocol-Version", "2025-11-25");
     let mine = ("Mcp-Session-Id", open.as_str());
-    let rows: Vec<(&str, Vec<(&str, &str)>, (u16, i64))> = vec![
+    let rows: Vec<(&str, Headers<'_>, (u16, i64))> = vec![
         ("open", vec![mine, old], (200, 0)),
         ("no version", vec![mine], (200, 0)),
         ("another version", vec![mine, ("MCP-Protocol-Version", "2025-06-18")], (400, -32_600)),
