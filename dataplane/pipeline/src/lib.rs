@@ -23,6 +23,7 @@ mod connection;
 mod core;
 mod exchange;
 mod fault;
+pub mod fuzz;
 mod incoming;
 mod judge;
 mod kills;

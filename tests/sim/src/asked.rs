@@ -7,13 +7,20 @@ use crate::model::TOOLS;
 use crate::{Seed, digest_key, http};
 
 /// One request on its way, or waiting for its answer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) bytes: Vec<u8>,
     pub(crate) id: Value,
     pub(crate) what: What,
     /// The step at which it was made.
     pub(crate) at: u64,
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = String::from_utf8_lossy(&self.bytes);
+        write!(out, "{:?} asked at step {} as {bytes:?}", self.what, self.at)
+    }
 }
 
 #[derive(Clone, Debug)]

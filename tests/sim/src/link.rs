@@ -316,8 +316,9 @@ impl Link {
 
     pub(crate) fn on_time(&mut self, scene: &mut Scene<'_>, core: &mut CoreSim) {
         if self.machine.deadline() <= scene.now.mono {
-            let was_waiting = matches!(self.machine.step(&core.core), Step::AwaitRecord(_));
-            if was_waiting {
+            let step = self.machine.step(&core.core);
+            let is_open = |record| !core.core.is_durable(record);
+            if matches!(step, Step::AwaitRecord(record) if is_open(record)) {
                 scene.log_trouble = scene.step;
             }
             self.machine.on_deadline(&mut core.core, scene.now);

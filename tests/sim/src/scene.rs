@@ -156,6 +156,8 @@ impl Scene<'_> {
             assert!(*id == asked.id || (id.is_null() && status != 200), "another's id: {said}");
         }
         self.check_canaries(asked, body);
+        let kind = body.and_then(|body| body["result"]["resultType"].as_str());
+        assert!(matches!(kind, None | Some("complete")), "what would have to be redeemed: {said}");
         match status {
             401 => return assert!(matches!(asked.what, What::Stranger), "{said}"),
             404 => return assert!(self.session_ended >= asked.at, "{said}"),
