@@ -14,6 +14,7 @@ use std::time::Duration;
 use dataplane_audit_writer::Lane;
 use dataplane_pipeline::{Announcement, Connection, Core, Resources};
 use monoio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
 
 use crate::clock::Clock;
 use crate::conversation;
@@ -55,6 +56,8 @@ pub(crate) struct Shell {
     pub accepted: Cell<u64>,
     pub handshakes_failed: Cell<u64>,
     number: usize,
+    /// The listener once more, to end it while its task waits for a connection.
+    listening: std::net::TcpListener,
     lane: RefCell<Lane>,
     certificate: RefCell<Arc<rustls::ServerConfig>>,
     mailboxes: Arc<Vec<Mailbox>>,
@@ -89,6 +92,7 @@ pub(crate) fn run(start: Start) -> io::Result<()> {
 }
 
 async fn serve(start: Start) -> io::Result<()> {
+    let listening = start.listener.try_clone()?;
     let listener = TcpListener::from_std(start.listener)?;
     let log_bell = Bell::new(start.lane.wake_fd().try_clone_to_owned()?)?;
     let shell = Rc::new(Shell {
@@ -102,6 +106,7 @@ async fn serve(start: Start) -> io::Result<()> {
         accepted: Cell::new(0),
         handshakes_failed: Cell::new(0),
         number: start.number,
+        listening,
         lane: RefCell::new(start.lane),
         certificate: RefCell::new(start.certificate),
         mailboxes: start.mailboxes,
@@ -120,6 +125,7 @@ async fn accept(shell: Rc<Shell>, listener: TcpListener) {
     while !shell.is_draining.get() {
         match listener.accept().await {
             Ok((tcp, peer)) => admit(&shell, tcp, peer),
+            Err(_) if shell.is_draining.get() => break,
             // Out of descriptors: those that are open will close.
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -234,6 +240,8 @@ impl Shell {
             News::Certificate(certificate) => *self.certificate.borrow_mut() = certificate,
             News::Drain => {
                 self.is_draining.set(true);
+                // A core that is done first must not leave clients waiting in its queue.
+                let _ = SockRef::from(&self.listening).shutdown(Shutdown::Both);
                 self.core.borrow_mut().drain();
                 self.registry.for_each(|entry| {
                     if entry.machine.borrow().is_idle() {

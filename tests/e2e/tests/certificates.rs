@@ -118,6 +118,11 @@ fn a_stop_lets_calls_finish_and_takes_no_more() {
             let request = idle.request(&json!(1), "tools/list", &json!({}));
             door.ask(&request).is_err().then_some(())
         })?;
+        // Whichever core a new connection would go to.
+        for _ in 0..20 {
+            let request = idle.request(&json!(1), "tools/list", &json!({}));
+            ensure!(door.ask(&request).is_err(), "a new connection is served");
+        }
         ensure!(begun.elapsed() < Duration::from_millis(4_000), "the call ended before all that");
         let answer = running.wire.reply()?.answer()?;
         ensure!(text_of(&answer).contains("waited_ms"), "{answer}");
