@@ -40,6 +40,18 @@ pub fn conversation(bytes: &[u8]) {
     }
 }
 
+/// A call that reaches its server, for the corpus.
+#[must_use]
+pub fn sound_call() -> Vec<u8> {
+    call(&fixture().1, "{}")
+}
+
+/// What its server answers.
+#[must_use]
+pub fn sound_answer() -> Vec<u8> {
+    answer()
+}
+
 struct Talk {
     core: Core,
     machine: Connection,

@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upstream_origin", property: dataplane_upstream::fuzz::origin },
     Target { name: "sse", property: dataplane_relay::fuzz::sse },
     Target { name: "answer", property: dataplane_relay::fuzz::answer },
+    Target { name: "conversation", property: dataplane_pipeline::fuzz::conversation },
     Target { name: "audit_segment", property: audit::segment },
     Target { name: "audit_record", property: audit::record },
     Target { name: "audit_note", property: audit::note },

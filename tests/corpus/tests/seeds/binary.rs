@@ -31,6 +31,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let kills = kills();
     let (segment, note) = segment();
     let mut seeds = vec![
+        ("conversation", "call", dataplane_pipeline::fuzz::sound_call()),
+        ("conversation", "answer", dataplane_pipeline::fuzz::sound_answer()),
         ("policy_table", "orders", table),
         ("bundle", "signed", bundle.clone()),
         ("kill_list", "signed", kills.clone()),

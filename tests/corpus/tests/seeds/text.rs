@@ -23,6 +23,13 @@ pub(crate) const SEEDS: &[(&str, &str, &str)] = &[
     ),
     ("http_head", "bare_lf", "GET / HTTP/1.1\nHost: g\n\n"),
     ("http_head", "old", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
+    (
+        "conversation",
+        "stream",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n\
+         data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{}}\n\n\
+         data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[]}}\n\n",
+    ),
     ("http_chunks", "two", "5\r\nhello\r\n6;name=\"v\"\r\n world\r\n0\r\n\r\n"),
     ("http_chunks", "trailer", "1\r\nx\r\n0\r\nA: b\r\n\r\n"),
     ("http_chunks", "huge", "ffffffff\r\n"),
