@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use dataplane_audit::{ArgumentsDigest, CallId};
 use dataplane_bundle::Kill;
@@ -110,7 +111,7 @@ impl Exchange {
     }
 
     /// The kill that ends this call, if one does.
-    pub(crate) fn killed(&self, core: &Core, now: Now) -> Option<Box<Kill>> {
+    pub(crate) fn killed(&self, core: &Core, now: Now) -> Option<Arc<Kill>> {
         core.stages.kill_of(&self.caller, self.server, self.tool, &self.configuration, now.wall)
     }
 
@@ -289,8 +290,7 @@ impl Exchange {
         {
             core.stages.on_server_failure(*server, now.mono);
         }
-        let ending = wire::ending(fault);
-        let outcome = Outcome::Fault { end: ending.end, status: ending.status, code: ending.code };
+        let outcome = Outcome::of(fault);
         let gate = self.record_end(core, inbox, outcome, now)?;
         let id = self.request_id(inbox);
         let configuration = Some(self.configuration.as_ref().as_ref());

@@ -4,6 +4,8 @@
 //! in full when the fault is theirs: rule, limit, and when to retry. Ours carry an incident number
 //! only.
 
+use std::sync::Arc;
+
 use dataplane_auth::Refused as CredentialRefused;
 use dataplane_bundle::Kill;
 use dataplane_ingress::{ChunkFault, HeadFault};
@@ -71,7 +73,7 @@ pub(crate) enum Refusal<'m> {
         quota: usize,
         wait_ms: u64,
     },
-    Killed(Box<Kill>),
+    Killed(Arc<Kill>),
     StaleCursor,
     /// A part of the protocol that this gateway does not carry.
     NotCarried(&'static str),

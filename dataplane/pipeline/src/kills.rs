@@ -1,8 +1,11 @@
 //! What is off for everyone, ready to be asked on each call.
 //!
 //! A [`KillList`] can only deny. Tools and servers are flags looked up by index; callers are compared
-//! once per list and cached with the caller, so a call that nothing kills pays two loads and a
-//! comparison. A kill of what this configuration does not know waits for it.
+//! with the list's names, if it has any: a call under a list of tools pays two loads. A kill of what
+//! this configuration does not know waits for it. Whoever is refused is given a share of the kill,
+//! so an agent that loops against it costs no memory.
+
+use std::sync::Arc;
 
 use dataplane_bundle::{Kill, KillList, KillTarget};
 use dataplane_policy::{ServerIndex, ToolIndex};
@@ -16,6 +19,8 @@ pub struct Kills {
     /// Rises each time that a list or a configuration is taken; zero: nothing was ever killed.
     pub generation: u64,
     list: KillList,
+    /// The list's kills, to be shared with whoever they refuse.
+    kills: Vec<Arc<Kill>>,
     tools: Vec<Place>,
     servers: Vec<Place>,
     names_callers: bool,
@@ -52,7 +57,8 @@ impl Kills {
                 | KillTarget::Token { .. } => names_callers = true,
             }
         }
-        Self { generation, list, tools, servers, names_callers }
+        let kills = list.kills.iter().cloned().map(Arc::new).collect();
+        Self { generation, list, kills, tools, servers, names_callers }
     }
 
     /// How many are in force.
@@ -73,7 +79,12 @@ impl Kills {
 
     /// The kill in force of a tool, or of its server.
     #[must_use]
-    pub fn of_tool(&self, server: ServerIndex, tool: ToolIndex, wall: WallNanos) -> Option<&Kill> {
+    pub fn of_tool(
+        &self,
+        server: ServerIndex,
+        tool: ToolIndex,
+        wall: WallNanos,
+    ) -> Option<&Arc<Kill>> {
         let tool = self.tools.get(tool.0 as usize).copied().unwrap_or(0);
         let server = self.servers.get(usize::from(server.0)).copied().unwrap_or(0);
         [tool, server].into_iter().find_map(|place| self.at(place, wall))
@@ -81,16 +92,16 @@ impl Kills {
 
     /// The first kill in force that names this caller.
     #[must_use]
-    pub fn of_caller(&self, caller: &CallerKeys<'_>, wall: WallNanos) -> Option<&Kill> {
+    pub fn of_caller(&self, caller: &CallerKeys<'_>, wall: WallNanos) -> Option<&Arc<Kill>> {
         if !self.names_callers {
             return None;
         }
-        let names = |kill: &&Kill| kill.is_active(wall) && caller.is_named_by(&kill.target);
-        self.list.kills.iter().find(names)
+        let names = |kill: &&Arc<Kill>| kill.is_active(wall) && caller.is_named_by(&kill.target);
+        self.kills.iter().find(names)
     }
 
-    fn at(&self, place: Place, wall: WallNanos) -> Option<&Kill> {
-        let kill = self.list.kills.get(usize::from(place).checked_sub(1)?)?;
+    fn at(&self, place: Place, wall: WallNanos) -> Option<&Arc<Kill>> {
+        let kill = self.kills.get(usize::from(place).checked_sub(1)?)?;
         kill.is_active(wall).then_some(kill)
     }
 }

@@ -10,11 +10,13 @@ use dataplane_telemetry::Now;
 
 use crate::core::Core;
 use crate::exchange::Exchange;
+use crate::fault::{Fault, Refusal};
 use crate::ledger::RecordNumber;
+use crate::wire::{self, Told};
 
 /// How a call ended, for its record.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum Outcome<'f> {
     Answered {
         upstream_status: u16,
         kind: AnswerKind,
@@ -25,10 +27,21 @@ pub(crate) enum Outcome {
     /// Not sent: another bundle has to judge it.
     Superseded,
     Fault {
-        end: End,
-        status: u16,
-        code: i32,
+        told: Told,
+        /// The id of the kill that ended it.
+        kill: Option<&'f str>,
     },
+}
+
+impl<'f> Outcome<'f> {
+    /// A call that ends with an answer of ours.
+    pub(crate) fn of(fault: &'f Fault<'_>) -> Self {
+        let kill = match fault {
+            Fault::Caller(Refusal::Killed(kill)) => Some(kill.id.as_str()),
+            Fault::Caller(_) | Fault::Server(..) | Fault::Ours(_) => None,
+        };
+        Self::Fault { told: wire::ending(fault), kill }
+    }
 }
 
 impl Exchange {
@@ -37,7 +50,7 @@ impl Exchange {
         &self,
         core: &mut Core,
         inbox: &[u8],
-        outcome: Outcome,
+        outcome: Outcome<'_>,
         now: Now,
     ) -> Option<RecordNumber> {
         let mut ending = Ending {
@@ -46,6 +59,7 @@ impl Exchange {
             bytes_in: self.body.len() as u64,
             ..Ending::default()
         };
+        let mut killed_by = None;
         match outcome {
             Outcome::Answered { upstream_status, kind, bytes } => {
                 (ending.end, ending.rpc_code) = match kind {
@@ -59,12 +73,18 @@ impl Exchange {
             Outcome::CallerGone => ending.end = End::CallerGone,
             Outcome::Cancelled => ending.end = End::Cancelled,
             Outcome::Superseded => ending.end = End::Refused,
-            Outcome::Fault { end, status, code } => {
-                (ending.end, ending.status, ending.rpc_code) = (end, status, code);
+            Outcome::Fault { told, kill } => {
+                (ending.end, ending.status, ending.rpc_code) = (told.end, told.status, told.code);
+                killed_by = kill;
             }
         }
         core.stages.counters.on_end(ending.end);
-        let call = self.call_record(inbox, Phase::Outcome, ending);
+        let mut call = self.call_record(inbox, Phase::Outcome, ending);
+        if let Some(kill) = killed_by {
+            // The rule that had allowed it stays beside it.
+            (call.decision.verdict, call.decision.kill) = (Verdict::Killed, kill);
+            core.stages.counters.killed += 1;
+        }
         core.stages.ledger.push(call, now).ok()
     }
 

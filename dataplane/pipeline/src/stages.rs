@@ -129,7 +129,7 @@ impl Stages {
         tool: ToolIndex,
         configuration: &Shared,
         wall: WallNanos,
-    ) -> Option<Box<Kill>> {
+    ) -> Option<Arc<Kill>> {
         let of_caller = self.kills.of_caller(&caller.kill_keys(), wall);
         let found = of_caller.or_else(|| {
             if self.is_current(configuration) {
@@ -143,7 +143,7 @@ impl Stages {
             let tool_now = current.table.find_tool(server_now, tool.as_bytes())?;
             self.kills.of_tool(server_now, tool_now, wall)
         });
-        found.cloned().map(Box::new)
+        found.cloned()
     }
 
     /// Takes one call from every bucket that counts it, or from none.

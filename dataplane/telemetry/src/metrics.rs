@@ -82,7 +82,7 @@ metrics! {
     REQUESTS Counter "portcullis_requests_total" "HTTP requests whose head was read.";
     CALLS Counter "portcullis_calls_total" "JSON-RPC calls judged, by decision.";
     QUOTA_REFUSED Counter "portcullis_quota_refused_total" "Calls refused by a quota.";
-    KILLED Counter "portcullis_killed_total" "Calls refused by a kill.";
+    KILLED Counter "portcullis_killed_total" "Calls refused or ended by a kill.";
     TOKENS_VERIFIED Counter "portcullis_tokens_verified_total" "Signatures checked.";
     TOKENS_REFUSED Counter "portcullis_tokens_refused_total" "Credentials refused.";
     TOKEN_CACHE_HITS Counter "portcullis_token_cache_hits_total" "Callers found in the cache of verified tokens.";

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use dataplane_audit::{End, Phase};
+use dataplane_audit::{End, Phase, Verdict};
 use dataplane_bundle::{Kill, KillTarget};
 use dataplane_pipeline::{Connection, RecordNumber, ServerTrouble, Step};
 use dataplane_telemetry::WallNanos;
@@ -235,6 +235,11 @@ fn a_kill_stops_what_waits_and_what_runs() {
         assert_eq!(machine.step(&world.core), Step::WriteClient);
         let said = text(&mut machine);
         assert!(said.contains("-31410") && said.contains("now"), "{said}");
+        let last = world.records().last().unwrap();
+        assert_eq!((last.phase, last.ending.end), (Phase::Outcome, End::Refused));
+        assert_eq!((last.decision.verdict, last.decision.kill), (Verdict::Killed, "k"));
+        assert_eq!(last.decision.rule, world.records().next().unwrap().decision.rule);
+        assert!(!last.decision.rule.is_empty(), "the rule that had allowed it");
     }
 }
 

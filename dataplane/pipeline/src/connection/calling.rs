@@ -15,7 +15,6 @@ use crate::fault::{Fault, Incident};
 use crate::limits::ANSWER_NS_MAX;
 use crate::outcome::Outcome;
 use crate::stream::Stream;
-use crate::wire;
 
 impl Connection {
     pub(super) fn carry_on(&mut self, core: &mut Core, progress: Progress, now: Now) {
@@ -101,9 +100,7 @@ impl Connection {
         let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
         if let Some(exchange) = &self.exchange {
             let incident = Fault::Ours(Incident::Unrecorded(Box::default()));
-            let told = wire::ending(&incident);
-            let outcome = Outcome::Fault { end: told.end, status: told.status, code: told.code };
-            exchange.record_end(core, inbox, outcome, now);
+            exchange.record_end(core, inbox, Outcome::of(&incident), now);
             self.end_exchange();
             self.fate = Some(Fate::Close);
         }
