@@ -7,7 +7,7 @@
 use std::io;
 use std::rc::Rc;
 
-use dataplane_pipeline::{Connection, RecordNumber, ServerTrouble, Step};
+use dataplane_pipeline::{Connection, Fate, RecordNumber, ServerTrouble, Step};
 
 use crate::registry::Entry;
 use crate::serve::Shell;
@@ -192,6 +192,8 @@ fn settle(shell: &Shell, entry: &Entry, called: &mut Option<Called>) {
     if let Some(fate) = fate
         && let Some(Called { stream, server, upstreams }) = called.take()
     {
+        // Its answer may have come whole before a kill ended it.
+        let fate = if entry.has_shut_upstream() { Fate::Close } else { fate };
         shell.watch_upstream(entry, None);
         // What was to end was this call, not the next one.
         entry.is_cancelled.set(false);

@@ -44,8 +44,14 @@ impl Entry {
         shut_down(self.client.get(), how);
     }
 
+    /// Ends the connection to the server, too: it can serve no other call.
     pub(crate) fn wake_upstream(&self) {
-        shut_down(self.upstream.get(), Shutdown::Both);
+        shut_down(self.upstream.take(), Shutdown::Both);
+    }
+
+    /// Whether the connection to the server was ended from here.
+    pub(crate) fn has_shut_upstream(&self) -> bool {
+        self.upstream.get().is_none()
     }
 
     /// Whether the client has closed its side, seen without reading.

@@ -256,6 +256,11 @@ impl Connection {
             return;
         }
         let Some(exchange) = &mut self.exchange else { return };
+        // Bytes that were on their way when it was killed are not the answer any more.
+        if let Some(kill) = exchange.killed(core, now) {
+            self.refuse_exchange(core, Fault::Caller(Refusal::Killed(kill)), now);
+            return;
+        }
         let inbox = self.inbox.get(..self.request_end).unwrap_or_default();
         let progress = exchange.on_bytes(core, &mut self.incoming, inbox, &mut self.outbox, now);
         self.carry_on(core, progress, now);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dataplane_audit::{End, Phase, Verdict};
 use dataplane_bundle::{Kill, KillTarget};
-use dataplane_pipeline::{Connection, RecordNumber, ServerTrouble, Step};
+use dataplane_pipeline::{Connection, Fate, RecordNumber, ServerTrouble, Step};
 use dataplane_telemetry::WallNanos;
 use serde_json::{Value, json};
 use tests_sim::http::{call, message, ok};
@@ -206,17 +206,20 @@ fn a_caller_of_another_bundle_is_admitted_anew() {
     assert!(forward(&mut world, &mut machine).contains(&secret("aaa")));
 }
 
-#[test]
-fn a_kill_stops_what_waits_and_what_runs() {
-    let target = KillTarget::Tool { server: "crm".into(), tool: "refund".into() };
-    let kill = Kill {
+fn kill_of(target: KillTarget) -> Kill {
+    Kill {
         id: "k".into(),
         target,
         reason: "now".into(),
         author: "ops".into(),
         at: WallNanos(0),
         expires_at: None,
-    };
+    }
+}
+
+#[test]
+fn a_kill_stops_what_waits_and_what_runs() {
+    let kill = kill_of(KillTarget::Tool { server: "crm".into(), tool: "refund".into() });
     for is_running in [false, true] {
         let mut world = world(Policy::A);
         let arguments = json!({"customer": "c", "amount": 1});
@@ -240,6 +243,39 @@ fn a_kill_stops_what_waits_and_what_runs() {
         assert_eq!((last.decision.verdict, last.decision.kill), (Verdict::Killed, "k"));
         assert_eq!(last.decision.rule, world.records().next().unwrap().decision.rule);
         assert!(!last.decision.rule.is_empty(), "the rule that had allowed it");
+    }
+}
+
+#[test]
+fn an_answer_that_a_kill_overtook_is_not_given() {
+    let target = KillTarget::Server { server: "crm".into() };
+    for is_stream in [false, true] {
+        let mut world = world(Policy::A);
+        let mut machine = ask(&mut world, "ann", "crm__get_orders", json!({"customer": "c"}));
+        forward(&mut world, &mut machine);
+        let mut said = String::new();
+        if is_stream {
+            // The rest comes while the client is slow to take the first piece.
+            answer(&mut world, &mut machine, format!("{STREAM}{PROGRESS}").as_bytes());
+            world.commit();
+            said += &text(&mut machine);
+            machine.answer().extend_from_slice(LAST.as_bytes());
+        } else {
+            let result = json!({"jsonrpc": "2.0", "id": "id-7", "result": {"content": "late"}});
+            machine.answer().extend_from_slice(&ok(&[], &result));
+        }
+        world.kill(vec![kill_of(target.clone())]);
+        machine.on_change(&mut world.core, world.now);
+        if is_stream {
+            machine.on_written(&mut world.core, world.now);
+        } else {
+            machine.on_upstream_bytes(&mut world.core, world.now);
+        }
+        assert_eq!(machine.take_fate(), Some(Fate::Close));
+        world.commit();
+        assert_eq!(machine.step(&world.core), Step::WriteClient);
+        said += &text(&mut machine);
+        assert!(said.contains("-31410") && !said.contains("\"result\""), "{said}");
     }
 }
 
