@@ -138,7 +138,8 @@ impl Connection {
             State::Closed => Step::Close,
             State::Forward { gate } => match (open(gate), &self.exchange) {
                 (Some(gate), _) => Step::AwaitRecord(gate),
-                (None, Some(exchange)) if exchange.is_current(core) => {
+                // What the kernel is sending is the server's, whatever bundle has come since.
+                (None, Some(exchange)) if exchange.is_sent || exchange.is_current(core) => {
                     Step::Forward(exchange.server)
                 }
                 (None, Some(exchange)) => Step::AwaitRecord(exchange.intent),

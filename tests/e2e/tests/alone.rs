@@ -123,13 +123,11 @@ fn damaged_or_foreign_files_are_not_served_from() {
             system.gateway.restart()?;
             wait_until(LIMIT, "the management listener", || get(&system.admin, "/healthz").ok())?;
             ensure!(!is_ready(system), "a damaged bundle is served from (byte {at})");
-            let reply = Door::of(system)?.ask(&tests_e2e::modern(
-                "/mcp",
-                &token,
-                &json!(1),
-                "tools/list",
-                &json!({}),
-            ))?;
+            let request = tests_e2e::modern("/mcp", &token, &json!(1), "tools/list", &json!({}));
+            let door = Door::of(system)?;
+            // The kernel takes a moment to close the listeners of a process that was killed, and
+            // resets who connected to them.
+            let reply = wait_until(LIMIT, "an answer", || door.ask(&request).ok())?;
             ensure!(
                 reply.status == 503 || reply.status == 403,
                 "{}: {}",

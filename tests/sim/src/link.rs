@@ -28,6 +28,10 @@ pub(crate) struct Link {
     reader: Reader,
     up: Option<Answer>,
     is_cancelled: bool,
+    /// A request that the kernel is sending: meanwhile anything may come.
+    sending: Option<Vec<u8>>,
+    /// Where it goes.
+    server: String,
     number: u64,
 }
 
@@ -58,6 +62,8 @@ impl Link {
             reader: Reader::default(),
             up: None,
             is_cancelled: false,
+            sending: None,
+            server: String::new(),
             number: number * 1_000_000,
         }
     }
@@ -77,6 +83,14 @@ impl Link {
     /// # Panics
     /// When an invariant does not hold.
     pub(crate) fn turn(&mut self, scene: &mut Scene<'_>, core: &mut CoreSim, asks: bool) -> bool {
+        if let Some(request) = self.sending.take() {
+            match scene.seed.per_mille(500) {
+                true => self.sending = Some(request),
+                false => self.sent(scene, core, request),
+            }
+            self.settle(scene, core);
+            return true;
+        }
         let step = self.machine.step(&core.core);
         let goes_on = match step {
             Step::ReadClient => self.read_client(scene, core, asks),
@@ -254,9 +268,19 @@ impl Link {
         let request = std::mem::take(self.machine.forward());
         scene.note(server, &request);
         scene.check_forward(core, self.caller, self.call(), (server, &request));
+        self.server = server.to_owned();
+        self.sending = Some(request);
+    }
+
+    /// The kernel gives the request back.
+    fn sent(&mut self, scene: &mut Scene<'_>, core: &mut CoreSim, request: Vec<u8>) {
+        if !matches!(self.machine.step(&core.core), Step::Forward(_)) {
+            return;
+        }
+        let (now, server) = (scene.now, self.server.as_str());
         if scene.seed.per_mille(scene.mix.unreachable) {
             let trouble = ServerTrouble::Broken { maybe_ran: true };
-            return self.machine.on_upstream_failed(&mut core.core, trouble, core_now);
+            return self.machine.on_upstream_failed(&mut core.core, trouble, now);
         }
         let is_modern = TOOLS.iter().any(|(name, _, modern)| *name == server && *modern);
         let answer = backend::answer(&request, is_modern, &scene.mix, &mut scene.seed);
@@ -266,7 +290,7 @@ impl Link {
             *scene.may_send.entry(call.canary.clone()).or_default() += 1;
         }
         self.up = Some(answer);
-        self.machine.on_forwarded(&core.core, core_now);
+        self.machine.on_forwarded(&core.core, now);
     }
 
     fn read_upstream(&mut self, scene: &mut Scene<'_>, core: &mut CoreSim) {

@@ -192,6 +192,21 @@ fn a_call_that_waits_is_judged_by_the_bundle_that_came() {
 }
 
 #[test]
+fn a_call_that_is_being_sent_while_a_bundle_comes_goes_on() {
+    let mut world = world(Policy::B);
+    let mut machine = ask(&mut world, "ann", "crm__get_orders", json!({"customer": "c"}));
+    world.commit();
+    let step = machine.step(&world.core);
+    assert!(matches!(step, Step::Forward(_)), "{step:?}");
+    let _with_the_kernel = std::mem::take(machine.forward());
+    world.deploy(&Compiled::new(&spec(Policy::A)));
+    machine.on_change(&mut world.core, world.now);
+    assert_eq!(machine.step(&world.core), step, "it is asked for ever");
+    machine.on_forwarded(&world.core, world.now);
+    assert_eq!(machine.step(&world.core), Step::ReadUpstream);
+}
+
+#[test]
 fn a_caller_of_another_bundle_is_admitted_anew() {
     let mut world = world(Policy::A);
     let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);

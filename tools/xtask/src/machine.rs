@@ -29,7 +29,8 @@ impl Tool {
             return Ok(());
         }
         println!("installing {} {}", self.package, self.version);
-        let arguments = ["install", self.package, "--locked", "--version", self.version];
+        // Without optimisations: it runs for seconds, and would take minutes to build.
+        let arguments = ["install", self.package, "--locked", "--debug", "--version", self.version];
         // Never our own flags or target folder: this is somebody else's crate.
         let status = Command::new("cargo")
             .args(arguments)

@@ -74,7 +74,10 @@ impl Invocation {
         }
         text.push_str(&self.program);
         for argument in &self.arguments {
-            let _ = write!(text, " {argument}");
+            let _ = match argument.contains(['(', ' ']) {
+                true => write!(text, " '{argument}'"),
+                false => write!(text, " {argument}"),
+            };
         }
         text
     }
@@ -95,20 +98,23 @@ impl Step {
     }
 }
 
-/// The profile of the processes that the end-to-end tests start, and its folder below `target`.
-const E2E_PROFILE: (&str, &str) = ("dev", "debug");
-
 /// Everything that must pass before a change lands: `cargo xtask test`.
 pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
     let run = Action::Run;
-    let tests = match machine::has_nextest() {
-        true => "nextest run --workspace --exclude tests-e2e --no-fail-fast",
-        false => "test --workspace --exclude tests-e2e --lib --bins --tests --no-fail-fast",
+    // Every step builds the whole workspace: a part of it has other features, and is built anew.
+    let (tests, e2e) = match machine::has_nextest() {
+        true => (
+            "nextest run --workspace --no-fail-fast -E not(package(tests-e2e))",
+            "nextest run --workspace --no-fail-fast -E package(tests-e2e) --test-threads 1 \
+             --success-output immediate",
+        ),
+        false => (
+            "test --workspace --exclude tests-e2e --lib --bins --tests --no-fail-fast",
+            "test --package tests-e2e --no-fail-fast -- --test-threads=1",
+        ),
     };
-    let (profile, folder) = E2E_PROFILE;
-    let binaries = machine::target_folder().join(folder).display().to_string();
-    let e2e = Invocation::cargo("test --package tests-e2e --no-fail-fast -- --test-threads=1")
-        .env("PORTCULLIS_BIN_DIR", binaries);
+    let binaries = machine::target_folder().join("debug").display().to_string();
+    let e2e = Invocation::cargo(e2e).env("PORTCULLIS_BIN_DIR", binaries);
     vec![
         step("format", "one layout", run(Invocation::cargo("fmt --all --check"))),
         step("tidy", "layers, purity, limits and promises with their tests", Action::Tidy),
@@ -120,8 +126,8 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
         ),
         step(
             "build",
-            "the processes that the end-to-end tests start",
-            run(Invocation::cargo(&format!("build --workspace --bins --profile {profile}"))),
+            "the tests, and the processes that the end-to-end tests start",
+            run(Invocation::cargo("build --workspace --all-targets")),
         ),
         step("tests", "unit, model, golden and simulation tests", run(Invocation::cargo(tests))),
         step("e2e", "real processes, sockets and SDKs", run(e2e)),
