@@ -1,8 +1,9 @@
 //! A `tools/call`, from its name to the bytes that its server is told.
 //!
-//! In order: is it there and may it be seen, does it ask for what is not carried, is it killed, does
-//! policy allow it, is there quota, is the server worth asking. The first that refuses is on record;
-//! what none refuses has its intent written before anything is sent.
+//! In order: is the caller killed, is the tool there and may it be seen, does the call ask for what is
+//! not carried, is the tool killed, does policy allow it, is there quota, is the server worth asking.
+//! The first that refuses is on record; what none refuses has its intent written before anything is
+//! sent.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -65,6 +66,7 @@ impl Stages {
         let now = asked.now;
         let configuration = call.configuration;
         self.ledger.is_open().map_err(|why| Incident::Unrecorded(why.to_string().into()))?;
+        self.refuse_killed(asked).map_err(Refusal::Killed)?;
         let target = call.target.ok_or(Refusal::UnknownTool)?;
         let Target { server, tool } = target;
         if !configuration.table.may_see(&asked.caller.subject, tool) {
@@ -77,7 +79,7 @@ impl Stages {
         if message.task.is_some() {
             return Err(Refusal::NotCarried("task").into());
         }
-        if let Some(kill) = self.kill_of(asked.caller, server, tool, configuration, now.wall) {
+        if let Some(kill) = self.kill_of_tool(server, tool, configuration, now.wall) {
             self.counters.killed += 1;
             return Err(Refusal::Killed(kill).into());
         }

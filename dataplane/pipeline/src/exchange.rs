@@ -112,7 +112,9 @@ impl Exchange {
 
     /// The kill that ends this call, if one does.
     pub(crate) fn killed(&self, core: &Core, now: Now) -> Option<Arc<Kill>> {
-        core.stages.kill_of(&self.caller, self.server, self.tool, &self.configuration, now.wall)
+        let (stages, wall) = (&core.stages, now.wall);
+        let of_tool = || stages.kill_of_tool(self.server, self.tool, &self.configuration, wall);
+        stages.kill_of_caller(&self.caller, wall).or_else(of_tool)
     }
 
     /// Whether a kill or the client's own cancellation ends this call now.

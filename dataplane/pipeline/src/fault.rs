@@ -74,6 +74,8 @@ pub(crate) enum Refusal<'m> {
         wait_ms: u64,
     },
     Killed(Arc<Kill>),
+    /// The same for what nobody answers with JSON-RPC: a notification, the end of a session.
+    KilledUnasked(Arc<Kill>),
     StaleCursor,
     /// A part of the protocol that this gateway does not carry.
     NotCarried(&'static str),

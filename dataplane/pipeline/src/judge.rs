@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use dataplane_bundle::Kill;
 use dataplane_ingress::Head;
 use dataplane_ingress::limits::MCP_PARAMS_MAX;
 use dataplane_parse::{
@@ -160,6 +162,8 @@ impl Stages {
             Entry::ModernNotification
             | Entry::LegacyNotification { .. }
             | Entry::LegacyResponse { .. } => {
+                let killed = self.refuse_killed(asked).map_err(Refusal::KilledUnasked);
+                killed.map_err(|refusal| early(refusal.into()))?;
                 if let Entry::LegacyNotification { notice: Notice::Cancelled, .. } = entry
                     && let Some(Some(session)) = &session
                     && let dataplane_parse::Id::Value(id) = message.request_id
@@ -182,10 +186,19 @@ impl Stages {
                 }
             });
         }
+        let killed = self.refuse_killed(asked).map_err(Refusal::Killed);
+        killed.map_err(|refusal| (refusal.into(), is_modern, None))?;
         let query = methods::Query { configuration: &configuration, endpoint, revision, message };
         self.answer_method(asked, &query, method, outbox)
             .map_err(|fault| (fault, is_modern, None))?;
         Ok(Verdict::Reply { gate: None, id: asked.id_place(message) })
+    }
+
+    /// Who is killed is refused whatever it asks.
+    pub(crate) fn refuse_killed(&mut self, asked: &Asked<'_>) -> Result<(), Arc<Kill>> {
+        let Some(kill) = self.kill_of_caller(asked.caller, asked.now.wall) else { return Ok(()) };
+        self.counters.killed += 1;
+        Err(kill)
     }
 
     /// The session that the request names, if it is this caller's and not over.

@@ -2,7 +2,9 @@
 //! a session, and the metadata of RFC 9728.
 //!
 //! Lists come from the pinned catalog, filtered by the same table that judges calls: what a caller
-//! may not call it does not see. An endpoint of which a caller sees nothing is unknown to it.
+//! may not call it does not see. An endpoint of which a caller sees nothing is unknown to it. A killed
+//! tool stays listed: kills come and go, and its call says why it is refused. A killed caller is told
+//! that instead of any answer.
 
 use std::io::Write as _;
 
@@ -148,6 +150,11 @@ impl Stages {
 
     /// GET and DELETE: a legacy session may be ended; streams are not served.
     pub(crate) fn without_body(&mut self, asked: &Asked<'_>, outbox: &mut Vec<u8>) {
+        if let Err(kill) = self.refuse_killed(asked) {
+            let fault = Refusal::KilledUnasked(kill).into();
+            self.tell(&fault, asked.head, None, false, outbox);
+            return;
+        }
         let session = self.session(asked);
         let refusal = match without_body(&asked.headers(), session_view(session.as_ref())) {
             Err(fault) => Refusal::Era(fault),

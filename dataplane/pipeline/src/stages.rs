@@ -121,29 +121,29 @@ impl Stages {
         }
     }
 
-    /// The kill in force of a call.
-    pub(crate) fn kill_of(
+    /// The kill in force of whoever calls: it refuses every method.
+    pub(crate) fn kill_of_caller(&self, caller: &Admitted, wall: WallNanos) -> Option<Arc<Kill>> {
+        self.kills.of_caller(&caller.kill_keys(), wall).cloned()
+    }
+
+    /// The kill in force of a tool or its server: it refuses calls, and hides nothing from lists.
+    pub(crate) fn kill_of_tool(
         &self,
-        caller: &Admitted,
         server: ServerIndex,
         tool: ToolIndex,
         configuration: &Shared,
         wall: WallNanos,
     ) -> Option<Arc<Kill>> {
-        let of_caller = self.kills.of_caller(&caller.kill_keys(), wall);
-        let found = of_caller.or_else(|| {
-            if self.is_current(configuration) {
-                return self.kills.of_tool(server, tool, wall);
-            }
-            // The call began under another bundle, whose numbers mean other tools: go by name.
-            let (_, tool) = configuration.table.tool(tool)?;
-            let server = configuration.table.server(server)?;
-            let current = self.configuration.as_ref()?;
-            let server_now = current.find_server(server)?;
-            let tool_now = current.table.find_tool(server_now, tool.as_bytes())?;
-            self.kills.of_tool(server_now, tool_now, wall)
-        });
-        found.cloned()
+        if self.is_current(configuration) {
+            return self.kills.of_tool(server, tool, wall).cloned();
+        }
+        // The call began under another bundle, whose numbers mean other tools: go by name.
+        let (_, tool) = configuration.table.tool(tool)?;
+        let server = configuration.table.server(server)?;
+        let current = self.configuration.as_ref()?;
+        let server_now = current.find_server(server)?;
+        let tool_now = current.table.find_tool(server_now, tool.as_bytes())?;
+        self.kills.of_tool(server_now, tool_now, wall).cloned()
     }
 
     /// Takes one call from every bucket that counts it, or from none.

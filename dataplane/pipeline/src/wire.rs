@@ -222,7 +222,7 @@ fn write_data(configuration: Option<&Configuration>, fault: &Fault<'_>, out: &mu
             }
             fields.number("revision", configuration.map_or(0, |one| one.revision.0));
         }
-        Fault::Caller(Refusal::Killed(kill)) => {
+        Fault::Caller(Refusal::Killed(kill) | Refusal::KilledUnasked(kill)) => {
             fields.text("kill", &kill.id);
             fields.text("reason", &kill.reason);
             fields.text("by", &kill.author);
@@ -296,6 +296,7 @@ pub(crate) fn ending(fault: &Fault<'_>) -> Told {
             Refusal::Denied(_) => refused(200, code::DENIED),
             Refusal::Quota { .. } => refused(429, code::QUOTA),
             Refusal::Killed(_) => refused(200, code::KILLED),
+            Refusal::KilledUnasked(_) => refused(403, code::KILLED),
             Refusal::Slow => refused(408, code::MALFORMED),
             Refusal::Draining => refused(503, code::BUSY),
         },

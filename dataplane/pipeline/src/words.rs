@@ -52,7 +52,7 @@ fn refusal_sentence(
             let name = name.map_or("", |rule| &rule.name);
             write!(out, "quota {name} is used up; retry in {wait_ms} ms")
         }
-        Refusal::Killed(kill) => {
+        Refusal::Killed(kill) | Refusal::KilledUnasked(kill) => {
             let at = Utc(kill.at.secs());
             write!(out, "switched off by {} at {at}: {}", kill.author, kill.reason)
         }

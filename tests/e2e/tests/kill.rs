@@ -280,6 +280,10 @@ fn every_kind_of_target_is_switched_off_and_on() {
             wait_until(limit, &format!("{target}: bob"), || {
                 (ask(&mut bob).ok()? == expected).then_some(())
             })?;
+            // Lists show a killed tool, and nothing to a killed caller.
+            let listed = code_of(&ann.ask("tools/list", &json!({}))?.answer()?);
+            let is_thing = target.get("tool").or_else(|| target.get("server")).is_some();
+            ensure!(listed == if is_thing { None } else { Some(KILLED) }, "{target}: {listed:?}");
             let (status, _) = system.api("DELETE", &format!("/v1/kills/{}", kill["id"]), None)?;
             ensure!(status == 200);
             wait_until(limit, "life", || ask(&mut ann).ok()?.is_none().then_some(()))?;

@@ -165,6 +165,11 @@ impl Scene<'_> {
             408 => return assert_eq!(code, Some(-31_400), "{said}"),
             _ => {}
         }
+        if code == Some(-31_410) && !matches!(asked.what, What::Call(_)) {
+            self.seen.killed += 1;
+            assert_eq!(status == 403, matches!(asked.what, What::Quiet), "{said}");
+            return assert!(self.killed >= asked.at, "{said}");
+        }
         match &asked.what {
             What::Call(call) => self.check_call(core, caller, asked.at, call, code, &said),
             What::List => self.check_list(caller, only, asked, body, &said),

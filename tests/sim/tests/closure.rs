@@ -230,6 +230,96 @@ fn a_kill_names_callers_and_servers_and_nobody_else_suffers() {
     }
 }
 
+/// Every method of either era that is answered here, and what has no JSON-RPC answer.
+fn every_method(world: &World, caller: &str, session: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let key = world.key(caller).to_owned();
+    let old = |body: Value| legacy("/mcp", &key, Some(session), &body);
+    let end = format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: gateway.test\r\nAuthorization: Bearer {key}\r\n\
+         Mcp-Session-Id: {session}\r\nMCP-Protocol-Version: 2025-11-25\r\n\r\n"
+    );
+    let cancelled = json!({"requestId": 7});
+    vec![
+        ("server/discover", modern("/mcp", &key, json!(1), "server/discover", json!({}))),
+        ("tools/list", modern("/mcp", &key, json!(1), "tools/list", json!({}))),
+        ("a hidden tool", call("/mcp", &key, json!(1), "crm__nothing", json!({}))),
+        ("initialize", legacy("/mcp", &key, None, &initialize())),
+        ("tools/list", old(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))),
+        ("ping", old(json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}))),
+        (
+            "a notification",
+            old(
+                json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled}),
+            ),
+        ),
+        ("DELETE", end.into_bytes()),
+    ]
+}
+
+#[test]
+fn a_killed_caller_is_told_so_by_every_method() {
+    let tenant = || "acme".to_owned();
+    let mut world = World::new(&WorldSpec::default());
+    let session = |world: &mut World, caller: &str| {
+        let mut client = Client::new(world);
+        let request = legacy("/mcp", world.key(caller), None, &initialize());
+        client.ask(world, &request).header("Mcp-Session-Id").unwrap().to_owned()
+    };
+    let sessions = ["ann", "bot"].map(|caller| session(&mut world, caller));
+    let token = world.key("ann").split('_').nth(1).unwrap().to_owned();
+    for (target, bot_is_off) in [
+        (KillTarget::Tenant { tenant: tenant() }, true),
+        (KillTarget::User { tenant: tenant(), user: "ann".into() }, false),
+        (KillTarget::Token { token }, false),
+    ] {
+        for (caller, session, is_off) in
+            [("ann", &sessions[0], true), ("bot", &sessions[1], bot_is_off)]
+        {
+            for (what, request) in every_method(&world, caller, session) {
+                let mut client = Client::new(&world);
+                world.kill(vec![kill(target.clone())]);
+                let reply = client.ask(&mut world, &request);
+                let code = serde_json::from_str::<Value>(&reply.body)
+                    .map_or(0, |body| body["error"]["code"].as_i64().unwrap_or(0));
+                assert_eq!(code == -31_410, is_off, "{target:?} {caller} {what}: {reply:?}");
+                if is_off {
+                    let is_quiet = matches!(what, "a notification" | "DELETE");
+                    assert_eq!(reply.status, if is_quiet { 403 } else { 200 }, "{what}");
+                    assert_eq!(reply.json()["error"]["data"]["by"], "ops", "{what}");
+                    // What it asked had no effect: its session is still open.
+                    world.kill(Vec::new());
+                    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+                    let key = world.key(caller).to_owned();
+                    let ping = legacy("/mcp", &key, Some(session), &ping);
+                    assert_eq!(client.ask(&mut world, &ping).status, 200, "{what}");
+                }
+            }
+        }
+    }
+    let mut calls = world.records().filter(|record| record.tool == "crm__nothing");
+    assert!(calls.any(|record| record.decision.verdict == dataplane_audit::Verdict::Killed));
+}
+
+#[test]
+fn a_killed_tool_stays_listed_and_refuses_calls() {
+    let mut world = World::new(&WorldSpec::default());
+    let key = world.key("ann").to_owned();
+    for target in [
+        KillTarget::Tool { server: "crm".into(), tool: "get_orders".into() },
+        KillTarget::Server { server: "crm".into() },
+    ] {
+        world.kill(vec![kill(target)]);
+        let mut client = Client::new(&world);
+        for path in ["/mcp", "/servers/crm/mcp"] {
+            let list = modern(path, &key, json!(1), "tools/list", json!({}));
+            let listed = client.ask(&mut world, &list).json();
+            assert_eq!(listed["result"]["tools"].as_array().map(Vec::len), Some(2), "{listed}");
+        }
+        let call = call("/mcp", &key, json!(1), "crm__get_orders", json!({}));
+        assert_eq!(client.ask(&mut world, &call).json()["error"]["code"], -31_410);
+    }
+}
+
 #[test]
 fn a_kill_of_what_is_not_there_waits_for_it() {
     let mut world = world(Policy::A);
