@@ -59,7 +59,35 @@ pub(crate) enum Command {
     Diff { folder: PathBuf },
     /// Why a caller may, or may not, call a tool with these arguments.
     Explain(ExplainArguments),
-    /// MCP servers: list, refresh, approve what has drifted.
+    /// Tenants of the revision in force.
+    Tenants {
+        #[command(subcommand)]
+        action: Option<ReadAction>,
+    },
+    /// Identity providers: list, show, fetch their keys now.
+    Identity {
+        #[command(subcommand)]
+        action: Option<IdentityAction>,
+    },
+    /// Roles, and who has them beside what tokens say.
+    Roles {
+        #[command(subcommand)]
+        action: Option<ReadAction>,
+    },
+    /// Groups, and who is in them beside what tokens say.
+    Groups {
+        #[command(subcommand)]
+        action: Option<ReadAction>,
+    },
+    /// Policies: list, show, run a folder's tests.
+    #[command(visible_alias = "policy")]
+    Policies {
+        #[command(subcommand)]
+        action: Option<PolicyAction>,
+    },
+    /// What all appliances share.
+    Gateway,
+    /// MCP servers: list, show, refresh, approve what has drifted.
     Servers {
         #[command(subcommand)]
         action: Option<ServersAction>,
@@ -88,7 +116,10 @@ pub(crate) enum Command {
     /// Kills in force.
     Kills,
     /// Quotas in force.
-    Quotas,
+    Quotas {
+        #[command(subcommand)]
+        action: Option<ReadAction>,
+    },
     /// Secrets, without their values.
     Secrets {
         #[command(subcommand)]
@@ -99,6 +130,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<KeysAction>,
     },
+    /// API tokens of the control plane: list, create, revoke.
+    Tokens {
+        #[command(subcommand)]
+        action: Option<TokensAction>,
+    },
+    /// Requests that would change something, newest first: who, what, and what came of it.
+    AdminLog {
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
     /// Recent calls.
     Calls(CallsArguments),
     /// The audit log itself, on this machine, without a server.
@@ -108,23 +149,21 @@ pub(crate) enum Command {
     },
     /// How everything is, and what to look at.
     Status,
-    /// Appliances: list, enrol, remove.
+    /// Appliances: list, show, enrol, remove.
     Appliances {
         #[command(subcommand)]
         action: Option<AppliancesAction>,
     },
-    /// Revisions, newest first.
-    Revisions,
+    /// Revisions, newest first; one with its objects, or compared with an older one.
+    Revisions {
+        #[command(subcommand)]
+        action: Option<RevisionsAction>,
+    },
     /// A new revision with an old one's content.
     Rollback {
         revision: u64,
         #[arg(long, short, default_value = "")]
         message: String,
-    },
-    /// Policy tests.
-    Policy {
-        #[command(subcommand)]
-        action: PolicyAction,
     },
     /// Keep the address and a token for later commands; the token is read from standard input.
     Login,
@@ -163,8 +202,75 @@ pub(crate) struct ExplainArguments {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ReadAction {
+    List,
+    Show { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityAction {
+    List,
+    Show {
+        name: String,
+    },
+    /// Fetch a provider's keys now.
+    Refresh {
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RevisionsAction {
+    List,
+    /// A revision, and the objects that it holds.
+    Show {
+        revision: u64,
+    },
+    /// What a revision changed.
+    Diff {
+        revision: u64,
+        /// The older one; the one before unless told.
+        #[arg(long)]
+        against: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensAction {
+    List,
+    /// Create a token; it is shown this once.
+    Create {
+        /// Who holds it: the author of what is done with it.
+        name: String,
+        /// Each may what those before it may.
+        #[arg(long, value_enum)]
+        role: TokenRole,
+        /// Seconds until it ends; 90 days unless told.
+        #[arg(long)]
+        expires_in_s: Option<u64>,
+    },
+    /// Take a token back: it is refused from now on.
+    Revoke {
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TokenRole {
+    /// Reads.
+    Auditor,
+    /// Changes what the gateway does: applies, kills, approves, sets secrets, issues keys.
+    Operator,
+    /// Also decides who may: tokens, appliances.
+    Admin,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ServersAction {
     List,
+    Show {
+        name: String,
+    },
     /// Ask a server for its tools now.
     Refresh {
         name: String,
@@ -268,6 +374,10 @@ pub(crate) enum AuditAction {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AppliancesAction {
     List,
+    /// An appliance with all that it said last.
+    Show {
+        id: String,
+    },
     /// A one-time token for a new appliance.
     Enrol {
         name: String,
@@ -280,6 +390,13 @@ pub(crate) enum AppliancesAction {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyAction {
+    List,
+    /// A policy's text.
+    Show {
+        path: String,
+    },
     /// Run a folder's tests, without applying it.
-    Test { folder: PathBuf },
+    Test {
+        folder: PathBuf,
+    },
 }

@@ -150,6 +150,20 @@ impl Client {
     }
 }
 
+/// A name as one segment of a path, whatever letters it has.
+pub(crate) fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
 fn deepest(fault: &dyn std::error::Error) -> String {
     let mut fault = fault;
     while let Some(cause) = fault.source() {

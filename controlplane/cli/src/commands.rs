@@ -1,6 +1,9 @@
 //! Each command: one or two questions to the control plane, and their answers shown.
 
 mod calls;
+mod columns;
+mod reading;
+mod tokens;
 
 use std::io::Read;
 use std::path::Path;
@@ -10,11 +13,13 @@ use serde_json::{Map, Value, json};
 
 use crate::arguments::{
     AppliancesAction, Arguments, AuditAction, Command, ExplainArguments, KeysAction, Output,
-    PolicyAction, SecretsAction, ServersAction, Target,
+    SecretsAction, ServersAction, Target,
 };
-use crate::client::{Client, keep_login, progress};
+use crate::client::{Client, keep_login, progress, segment};
 use crate::fault::Fault;
 use crate::{audit, folder, screen, show};
+
+use self::columns::*;
 
 const DONE: u8 = 0;
 const NOT_AS_IT_SHOULD_BE: u8 = 1;
@@ -64,18 +69,25 @@ impl Asked {
             }
             Command::Unkill { what, name } => self.unkill(*what, name),
             Command::Kills => self.list("/v1/kills", KILLS),
-            Command::Quotas => self.list("/v1/quotas", QUOTAS),
+            Command::Tenants { action } => self.read("/v1/tenants", TENANTS, action.as_ref()),
+            Command::Roles { action } => self.read("/v1/roles", ROLES, action.as_ref()),
+            Command::Groups { action } => self.read("/v1/groups", GROUPS, action.as_ref()),
+            Command::Quotas { action } => self.read("/v1/quotas", QUOTAS, action.as_ref()),
+            Command::Identity { action } => self.identity(action.as_ref()),
+            Command::Policies { action } => self.policies(action.as_ref()),
+            Command::Gateway => self.tell(&client.get("/v1/gateway")?, show::item),
+            Command::Tokens { action } => self.tokens(action.as_ref()),
+            Command::AdminLog { limit } => self.admin_log(*limit),
             Command::Secrets { action } => self.secrets(action.as_ref()),
             Command::Keys { action } => self.keys(action.as_ref()),
             Command::Calls(filter) => calls::show(client, self.output, filter),
             Command::Status => self.tell(&client.get("/v1/status")?, show::status),
             Command::Appliances { action } => self.appliances(action.as_ref()),
-            Command::Revisions => self.list("/v1/revisions", REVISIONS),
+            Command::Revisions { action } => self.revisions(action.as_ref()),
             Command::Rollback { revision, message } => {
                 let path = format!("/v1/revisions/{revision}/rollback");
                 self.tell(&client.post(&path, &json!({"message": message}))?, show::applied)
             }
-            Command::Policy { action: PolicyAction::Test { folder } } => self.test(folder),
             Command::Login => login(Client::new(arguments)?),
             Command::Audit { .. } | Command::Completions { .. } => Ok(DONE),
         }
@@ -90,7 +102,7 @@ impl Asked {
         Ok(DONE)
     }
 
-    fn list(&self, path: &str, columns: &[(&'static str, &str)]) -> Result<u8, Fault> {
+    fn list(&self, path: &str, columns: Columns) -> Result<u8, Fault> {
         let items = self.client.all(path)?;
         self.tell(&Value::Array(items), |items| show::table(show::array(items), columns))
     }
@@ -121,18 +133,21 @@ impl Asked {
         let client = &self.client;
         match action {
             None | Some(ServersAction::List) => self.list("/v1/servers", SERVERS),
+            Some(ServersAction::Show { name }) => self.show("/v1/servers", name),
             Some(ServersAction::Refresh { name }) => {
                 progress("asking the server");
-                let found = client.post(&format!("/v1/servers/{name}/refresh"), &json!({}))?;
+                let found =
+                    client.post(&format!("/v1/servers/{}/refresh", segment(name)), &json!({}))?;
                 self.tell(&found, show::discovered)
             }
             Some(ServersAction::Drift { name }) => {
-                let drift = client.get(&format!("/v1/servers/{name}/drift"))?;
+                let drift = client.get(&format!("/v1/servers/{}/drift", segment(name)))?;
                 self.tell(&drift, |drift| show::table(show::array(drift), DRIFT))
             }
             Some(ServersAction::Approve { name, tools, message }) => {
                 let body = json!({"tools": tools, "message": message});
-                let applied = client.post(&format!("/v1/servers/{name}/approve"), &body)?;
+                let applied =
+                    client.post(&format!("/v1/servers/{}/approve", segment(name)), &body)?;
                 self.tell(&applied, show::applied)
             }
         }
@@ -157,11 +172,11 @@ impl Asked {
             None | Some(SecretsAction::List) => self.list("/v1/secrets", SECRETS),
             Some(SecretsAction::Set { name }) => {
                 let body = json!({"value": from_stdin("the secret's value")?});
-                let set = self.client.put(&format!("/v1/secrets/{name}"), &body)?;
+                let set = self.client.put(&format!("/v1/secrets/{}", segment(name)), &body)?;
                 self.tell(&set, |set| say!("{name} is set (revision {})", set["revision"]))
             }
             Some(SecretsAction::Remove { name }) => {
-                let removed = self.client.delete(&format!("/v1/secrets/{name}"))?;
+                let removed = self.client.delete(&format!("/v1/secrets/{}", segment(name)))?;
                 self.tell(&removed, |_| say!("{name} is removed"))
             }
         }
@@ -193,7 +208,7 @@ impl Asked {
                 })
             }
             Some(KeysAction::Revoke { id }) => {
-                self.tell(&self.client.delete(&format!("/v1/keys/{id}"))?, show::applied)
+                self.tell(&self.client.delete(&format!("/v1/keys/{}", segment(id)))?, show::applied)
             }
         }
     }
@@ -201,6 +216,7 @@ impl Asked {
     fn appliances(&self, action: Option<&AppliancesAction>) -> Result<u8, Fault> {
         match action {
             None | Some(AppliancesAction::List) => self.list("/v1/appliances", APPLIANCES),
+            Some(AppliancesAction::Show { id }) => self.show("/v1/appliances", id),
             Some(AppliancesAction::Enrol { name }) => {
                 let made = self.client.post("/v1/appliances/enrolments", &json!({"name": name}))?;
                 self.tell(&made, |made| {
@@ -212,7 +228,7 @@ impl Asked {
                 })
             }
             Some(AppliancesAction::Remove { id }) => {
-                let removed = self.client.delete(&format!("/v1/appliances/{id}"))?;
+                let removed = self.client.delete(&format!("/v1/appliances/{}", segment(id)))?;
                 self.tell(&removed, |_| say!("{id} is removed"))
             }
         }
@@ -276,73 +292,3 @@ fn from_stdin(what: &str) -> Result<String, Fault> {
     }
     Ok(text.to_owned())
 }
-
-const TOOLS: &[(&str, &str)] = &[
-    ("server", "/server"),
-    ("tool", "/name"),
-    ("state", "/state"),
-    ("destructive", "/destructive"),
-    ("description", "/description"),
-];
-const SERVERS: &[(&str, &str)] = &[
-    ("name", "/name"),
-    ("url", "/spec/url"),
-    ("era", "/era"),
-    ("tools", "/tools"),
-    ("drifted", "/drifted"),
-    ("asked", "/asked_at"),
-    ("fault", "/fault"),
-];
-const DRIFT: &[(&str, &str)] = &[("tool", "/tool"), ("kind", "/kind"), ("since", "/since")];
-const KILLS: &[(&str, &str)] = &[
-    ("id", "/id"),
-    ("target", "/target"),
-    ("reason", "/reason"),
-    ("by", "/author"),
-    ("since", "/at"),
-    ("until", "/expires_at"),
-];
-const QUOTAS: &[(&str, &str)] = &[
-    ("name", "/name"),
-    ("per", "/spec/per"),
-    ("calls", "/spec/calls"),
-    ("burst", "/spec/burst"),
-    ("server", "/spec/server"),
-    ("tool", "/spec/tool"),
-];
-const SECRETS: &[(&str, &str)] = &[
-    ("name", "/name"),
-    ("revision", "/revision"),
-    ("set", "/set_at"),
-    ("by", "/set_by"),
-    ("used by", "/used_by"),
-];
-const KEYS: &[(&str, &str)] = &[
-    ("id", "/id"),
-    ("tenant", "/tenant"),
-    ("user", "/user"),
-    ("agent", "/agent"),
-    ("roles", "/roles"),
-    ("until", "/expires_at"),
-    ("description", "/description"),
-];
-const APPLIANCES: &[(&str, &str)] = &[
-    ("name", "/name"),
-    ("id", "/id"),
-    ("state", "/state"),
-    ("revision", "/revision"),
-    ("kills", "/kill_serial"),
-    ("seen", "/seen_at"),
-    ("trouble", "/trouble"),
-    ("refused", "/refused"),
-];
-const REVISIONS: &[(&str, &str)] = &[
-    ("revision", "/revision"),
-    ("at", "/at"),
-    ("author", "/author"),
-    ("how", "/how"),
-    ("+", "/added"),
-    ("~", "/changed"),
-    ("-", "/removed"),
-    ("message", "/message"),
-];

@@ -34,9 +34,56 @@ pub(crate) fn table(items: &[Value], columns: &[(&'static str, &str)]) {
     table.show();
 }
 
+/// One object, a line a field that holds something: `timeouts.connect_ms: 2000`.
+pub(crate) fn item(item: &Value) {
+    let mut rows = Vec::new();
+    flatten("", item, &mut rows);
+    let wide = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in rows {
+        say!("{name:wide$}  {value}");
+    }
+}
+
+fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    let Value::Object(fields) = value else {
+        let text = cell(value);
+        if !text.is_empty() {
+            rows.push((name.to_owned(), text));
+        }
+        return;
+    };
+    for (field, value) in fields {
+        // What people wrote is not hidden below a word of ours.
+        let below = match (name, field.as_str()) {
+            ("", "spec") => String::new(),
+            ("", field) => field.to_owned(),
+            (name, field) => format!("{name}.{field}"),
+        };
+        flatten(&below, value, rows);
+    }
+}
+
 /// What a change did, or would do.
 pub(crate) fn applied(applied: &Value) {
-    for change in array(&applied["diff"]["changes"]) {
+    diff(&applied["diff"]);
+    for found in array(&applied["discovered"]) {
+        discovered(found);
+    }
+    for warning in array(&applied["warnings"]) {
+        if let Ok(problem) = serde_json::from_value(warning.clone()) {
+            say!("{}", told_problem(&problem).replacen("error:", "warning:", 1));
+        }
+    }
+    let passed = applied["tests"]["passed"].as_u64().unwrap_or(0);
+    if passed > 0 {
+        say!("policy tests: {passed} passed");
+    }
+    say!("{}", outcome(applied));
+}
+
+/// Which objects differ, and in what.
+pub(crate) fn diff(diff: &Value) {
+    for change in array(&diff["changes"]) {
         let sign = match change["action"].as_str() {
             Some("added") => '+',
             Some("removed") => '-',
@@ -51,22 +98,9 @@ pub(crate) fn applied(applied: &Value) {
             say!("    {}", cell(line));
         }
     }
-    for sentence in array(&applied["diff"]["behaviour"]) {
+    for sentence in array(&diff["behaviour"]) {
         say!("  {}", cell(sentence));
     }
-    for found in array(&applied["discovered"]) {
-        discovered(found);
-    }
-    for warning in array(&applied["warnings"]) {
-        if let Ok(problem) = serde_json::from_value(warning.clone()) {
-            say!("{}", told_problem(&problem).replacen("error:", "warning:", 1));
-        }
-    }
-    let passed = applied["tests"]["passed"].as_u64().unwrap_or(0);
-    if passed > 0 {
-        say!("policy tests: {passed} passed");
-    }
-    say!("{}", outcome(applied));
 }
 
 fn outcome(applied: &Value) -> String {

@@ -77,6 +77,112 @@ async fn why_a_call_is_decided_as_it_is() {
     world.finish("explain.txt");
 }
 
+/// What people write beside servers and policies.
+const PEOPLE: &str = r#"
+[tenants.globex]
+description = "paused in May"
+disabled = true
+
+[identity.idp]
+issuer = "https://idp.example.com"
+audience = "https://gateway.example.com/mcp"
+claims = { tenant = "org", roles = "roles" }
+jwks = '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+
+[roles.billing]
+users = ["acme/ann"]
+groups = ["finance"]
+
+[groups.finance]
+users = ["acme/bob", "acme/eve"]
+description = "who pays"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_force_can_be_read() {
+    let mut world = World::new("reading", FOLDER).await;
+    world.edit("portcullis.toml", "[roles.support]", &format!("[roles.support]\n{PEOPLE}"));
+    world.quietly("apply policy");
+    for kind in ["tenants", "identity", "roles", "groups", "policies", "quotas"] {
+        world.run(kind);
+    }
+    world.run("tenants show globex");
+    world.run("identity show idp");
+    world.run("roles show billing");
+    world.run("groups show finance");
+    world.run("policies show support.cedar");
+    world.run("quotas show agents");
+    world.run("servers show crm");
+    world.run("gateway");
+    world.run("revisions show 1");
+    world.edit("portcullis.toml", "600/min", "300/min");
+    world.quietly("apply policy");
+    world.run("revisions diff 2");
+    world.run("revisions diff 2 --against 2");
+    world.run("admin-log --limit 1");
+    for (kind, name) in [
+        ("tenants", "globx"),
+        ("identity", "ipd"),
+        ("roles", "suport"),
+        ("groups", "a/b?c"),
+        ("policies", "no.cedar"),
+        ("quotas", "agent"),
+        ("appliances", "box"),
+        ("revisions", "99"),
+    ] {
+        world.run(&format!("{kind} show {name}"));
+    }
+    world.finish("reading.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn api_tokens_from_creation_to_the_end() {
+    let mut world = World::new("tokens", FOLDER).await;
+    world.run("tokens create ci --role operator --expires-in-s 3600");
+    world.run("tokens create audit --role auditor");
+    world.run("tokens create ci --role owner");
+    world.run("tokens create ci --role auditor --expires-in-s 0");
+    world.run_in_any_order("tokens");
+    let listed = world.said("tokens list --output json", "").json();
+    let id_of = |name: &str| {
+        let all = listed.as_array().unwrap().iter();
+        let one = all.clone().find(|token| token["name"] == name).unwrap();
+        one["id"].as_str().unwrap().to_owned()
+    };
+    world.run(&format!("tokens revoke {}", id_of("ci")));
+    world.run(&format!("tokens revoke {}", id_of("ci")));
+    world.run(&format!("tokens revoke {}", id_of("bootstrap")));
+    world.run("admin-log");
+    world.finish("tokens.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_what_its_role_may_until_it_is_revoked() {
+    let world = World::new("roles", FOLDER).await;
+    let created = world.said("tokens create eve --role auditor --output json", "").json();
+    let (token, id) = (created["token"].as_str().unwrap(), created["info"]["id"].as_str().unwrap());
+    let shown = world.said("tokens --output json", "");
+    assert!(!shown.out.contains(token), "{shown:?}");
+    let as_eve = |line: &str| world.said(&format!("--token {token} {line}"), "");
+    assert_eq!(as_eve("status").code, 0);
+    assert_eq!(as_eve("admin-log").code, 0);
+    for (line, role) in [
+        ("apply policy", "operator"),
+        ("kill server crm --reason x", "operator"),
+        ("tokens", "admin"),
+        ("tokens create more --role admin", "admin"),
+        ("appliances enrol box", "admin"),
+    ] {
+        let said = as_eve(line);
+        assert_eq!(said.code, 1, "{line}: {said:?}");
+        let next = format!("portcullis tokens create NAME --role {role}");
+        assert!(said.err.contains(&next), "{line}: {said:?}");
+    }
+    assert_eq!(world.said(&format!("tokens revoke {id}"), "").code, 0);
+    let after = as_eve("status");
+    assert_eq!((after.code, after.err.contains("taken back")), (1, true), "{after:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_acts_at_once() {
     let mut world = World::new("at-once", FOLDER).await;
@@ -163,7 +269,10 @@ fn completions_and_help_name_every_command() {
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     let (help, script) = (run(&["--help"]), run(&["completions", "bash"]));
-    for verb in ["apply", "diff", "explain", "kill", "unkill", "audit", "calls", "rollback"] {
+    for verb in ["apply", "diff", "explain", "kill", "unkill", "audit", "calls", "rollback"]
+        .into_iter()
+        .chain(["tokens", "identity", "tenants", "roles", "groups", "policies", "admin-log"])
+    {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} in --help");
         assert!(script.contains(verb), "{verb} in completions");
     }

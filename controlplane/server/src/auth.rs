@@ -29,7 +29,8 @@ impl Who {
         let (has, needed) = (word(self.token.role), word(needed));
         let detail = format!("token `{}` has the role {has}; this needs {needed}", self.token.name);
         Err(Problem::new(403, "Not allowed", detail)
-            .help(format!("use a token of role {needed}; an admin makes one with POST /v1/tokens"))
+            .help(format!("use a token of role {needed}; an admin makes one"))
+            .next(format!("portcullis tokens create NAME --role {needed}"))
             .into())
     }
 

@@ -39,7 +39,19 @@ impl From<StoreFault> for Fault {
             StoreFault::Conflict { .. } => Problem::new(409, "Changed meanwhile", text)
                 .help("read what is in force now and repeat the request")
                 .into(),
-            StoreFault::Missing { .. } => Problem::new(404, "Not found", text).into(),
+            StoreFault::Missing { what, .. } => {
+                let missing = Problem::new(404, "Not found", text);
+                match what {
+                    "kill in force" => missing.next("portcullis kills").into(),
+                    "appliance" | "revision" | "secret" | "token" => {
+                        missing.next(format!("portcullis {what}s")).into()
+                    }
+                    _ => missing.into(),
+                }
+            }
+            StoreFault::LastAdmin => Problem::new(409, "Last admin token", text)
+                .next("portcullis tokens create NAME --role admin")
+                .into(),
             StoreFault::Full { help, .. } => Problem::new(409, "Full", text).help(help).into(),
             StoreFault::Seal(_)
             | StoreFault::Damaged { .. }

@@ -24,7 +24,7 @@ pub(crate) trait Object:
     Serialize + DeserializeOwned + Described + Send + Sync + 'static
 {
     const KIND: Kind;
-    /// The request that lists what there is.
+    /// The command that lists what there is.
     const LIST: &'static str;
 }
 
@@ -38,19 +38,19 @@ macro_rules! objects {
 }
 
 objects! {
-    Gateway Gateway "/v1/gateway",
-    Tenant Tenant "/v1/tenants",
-    Identity Identity "/v1/identity",
-    Role Role "/v1/roles",
-    Group Group "/v1/groups",
-    Policy Policy "/v1/policies",
-    PolicyTest PolicyTest "/v1/policy-tests",
-    Quota Quota "/v1/quotas",
+    Gateway Gateway "portcullis gateway",
+    Tenant Tenant "portcullis tenants",
+    Identity Identity "portcullis identity",
+    Role Role "portcullis roles",
+    Group Group "portcullis groups",
+    Policy Policy "portcullis policies",
+    PolicyTest PolicyTest "portcullis revisions",
+    Quota Quota "portcullis quotas",
 }
 
 impl Object for controlplane_api::objects::Server {
     const KIND: Kind = Kind::Server;
-    const LIST: &'static str = "/v1/servers";
+    const LIST: &'static str = "portcullis servers";
 }
 
 pub(crate) async fn list<T: Object>(
@@ -155,7 +155,5 @@ fn item<T: Object>(app: &Shared, name: &str) -> Result<Item<T>, Fault> {
 
 fn missing<T: Object>(name: &str) -> Fault {
     let name: String = name.chars().take(PAGE_ITEMS_MAX as usize).collect();
-    let detail = format!("there is no {} `{name}`", T::KIND.word());
-    let help = format!("GET {} lists what there is", T::LIST);
-    Problem::new(404, "Not found", detail).help(help).into()
+    Problem::not_found(T::KIND.word(), &name, T::LIST).into()
 }

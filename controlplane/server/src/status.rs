@@ -94,7 +94,7 @@ async fn attention(app: &Shared) -> Result<Vec<String>, Fault> {
     for (name, identity) in &set.identity {
         if identity.jwks.is_none() && !set.jwks.contains_key(name) {
             list.push(format!(
-                "provider {name} has no keys, its tokens are refused; POST /v1/identity/{name}/refresh asks for them now"
+                "provider {name} has no keys, its tokens are refused; `portcullis identity refresh {name}` asks for them now"
             ));
         }
     }

@@ -12,6 +12,8 @@ pub enum Fault {
     /// No such thing.
     #[error("there is no {what} `{name}`")]
     Missing { what: &'static str, name: String },
+    #[error("this is the last admin token: without it nobody could make another")]
+    LastAdmin,
     /// One more would be past a bound.
     #[error("there are {max} {what} already, and more are not taken: {help}")]
     Full { what: &'static str, max: usize, help: &'static str },

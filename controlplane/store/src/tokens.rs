@@ -24,7 +24,7 @@ impl Store {
         let (count,): (i64,) =
             sqlx::query_as("SELECT COUNT(*) FROM tokens").fetch_one(&mut *tx).await?;
         if number(count) >= TOKENS_MAX as u64 {
-            let help = "remove those that nobody uses: GET /v1/tokens lists them";
+            let help = "revoke those that nobody uses: `portcullis tokens` lists them";
             return Err(Fault::Full { what: "API tokens", max: TOKENS_MAX, help });
         }
         let token = &row.token;
@@ -75,7 +75,7 @@ impl Store {
     /// Takes a token back, unless nobody could make a new one then.
     ///
     /// # Errors
-    /// `Missing` when there is none; `Full` when it is the last admin's; otherwise when the database
+    /// `Missing` when there is none; `LastAdmin` when it is the last admin's; otherwise when the database
     /// fails.
     pub async fn remove_token(&self, id: &str, now: Time) -> Result<(), Fault> {
         let mut tx = self.begin().await?;
@@ -94,8 +94,7 @@ impl Store {
         let missing = || Fault::Missing { what: "token", name: id.to_owned() };
         let (role,) = row.ok_or_else(missing)?;
         if role == role_word(RoleOfToken::Admin) && others == 0 {
-            let help = "this is the last admin token: make another first";
-            return Err(Fault::Full { what: "removed admin tokens", max: 0, help });
+            return Err(Fault::LastAdmin);
         }
         sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await?;

@@ -224,7 +224,7 @@ async fn the_last_admin_token_stays() {
     };
     store.add_token(&row("a", None)).await.unwrap();
     store.add_token(&row("expired", Some(Time(2)))).await.unwrap();
-    assert!(matches!(store.remove_token("a", Time(5)).await, Err(Fault::Full { .. })));
+    assert!(matches!(store.remove_token("a", Time(5)).await, Err(Fault::LastAdmin)));
     store.add_token(&row("b", None)).await.unwrap();
     store.remove_token("a", Time(5)).await.unwrap();
     assert!(store.token("a").await.unwrap().is_none());

@@ -1,6 +1,7 @@
 //! A control plane in this process, an MCP server for it to ask, a folder of policies, and what the
 //! built `portcullis` says about them.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
@@ -21,6 +22,9 @@ pub(crate) struct World {
     url: Option<String>,
     transcript: String,
 }
+
+/// As long as what it stands for, so that columns keep their place.
+const ID: &str = "<16 random ones>";
 
 /// What a command said.
 #[derive(Debug)]
@@ -81,6 +85,15 @@ impl World {
         assert_eq!(said.code, 0, "{said:?}");
     }
 
+    /// As [`World::run`], for a table whose rows come in the order of random ids.
+    pub(crate) fn run_in_any_order(&mut self, line: &str) {
+        let said = self.said(line, "");
+        let mut rows: Vec<_> = said.out.lines().collect();
+        rows[1..].sort_by_key(|row| row[ID.len()..].to_owned());
+        self.transcript.push_str(&format!("$ portcullis {line}\n{}\n", rows.join("\n")));
+        self.transcript.push_str(&format!("[exit code {}]\n\n", said.code));
+    }
+
     pub(crate) fn said(&self, line: &str, input: &str) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         command
@@ -123,8 +136,21 @@ impl World {
         text = text.replace(folder.trim_end_matches('.'), "");
         text = text.replace(&self.crm.address.to_string(), "crm.internal:8000");
         text = text.replace(&self.running.url, "http://control.internal:9440");
+        for secret in hex_words(&text) {
+            text = text.replace(&secret, if secret.len() > 16 { "SECRET" } else { ID });
+        }
         golden!(name, &text);
     }
+}
+
+/// What is drawn at random: ids of 16 hexadecimal digits, secrets of 64 that are not a digest's.
+fn hex_words(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let random = words.filter(|word| word.len() == 16 || word.len() == 64);
+    random
+        .filter(|word| word.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .map(Into::into)
+        .collect()
 }
 
 /// As a shell splits them: blanks, and single quotes around what holds blanks.
