@@ -1,16 +1,17 @@
 //! The cache of verified callers: a signature is checked once a token and core, not once a call.
 //!
 //! Keyed by a 128-bit keyed hash of endpoint and token under a key that the process drew, so nobody
-//! can aim at an entry; tokens themselves are not kept. An entry ends with its token, with the
-//! bundle it was verified under (the *epoch*), and with a revocation. Fixed in size: sets of eight,
-//! the least recently used goes. A hit allocates nothing.
+//! can aim at an entry; tokens themselves are not kept. An entry ends with its token and with the
+//! bundle that it was verified under (the *epoch*): what a bundle withdraws, a deleted API key or a
+//! provider's old key, no entry outlives. Fixed in size: sets of eight, the least recently used goes.
+//! A hit allocates nothing.
 
 use std::hash::Hasher;
 
 use dataplane_telemetry::WallNanos;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::{Caller, Revocations, RevokedBy};
+use crate::Caller;
 
 /// Tokens kept a core. Each costs what a caller costs, some hundred bytes.
 pub const TOKENS_CACHED_DEFAULT: usize = 4_096;
@@ -33,8 +34,6 @@ struct Entry<T> {
     key: TokenKey,
     value: T,
     epoch: u64,
-    /// The revocations that this caller was last compared with.
-    cleared: u64,
     last_use: u64,
 }
 
@@ -57,55 +56,29 @@ impl<T: AsRef<Caller>> Cache<T> {
         TokenKey(hasher.finish128().as_u128())
     }
 
-    /// The caller of a credential that was verified in this epoch and is still good.
-    ///
-    /// # Errors
-    /// What it was revoked by since; the entry is gone then.
-    pub fn lookup(
-        &mut self,
-        key: TokenKey,
-        wall: WallNanos,
-        epoch: u64,
-        revocations: &Revocations,
-    ) -> Result<Option<&T>, RevokedBy> {
+    /// The caller of a credential that was verified in this epoch and is still good. What is not is
+    /// gone then.
+    pub fn lookup(&mut self, key: TokenKey, wall: WallNanos, epoch: u64) -> Option<&T> {
         self.uses += 1;
         let uses = self.uses;
         let set = self.set(key);
         let of_key =
             |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|found| found.key == key);
-        let Some(slot) = set.iter_mut().find(|slot| of_key(slot)) else { return Ok(None) };
-        let Some(entry) = slot else { return Ok(None) };
-        let caller = entry.value.as_ref();
-        if entry.epoch != epoch || wall >= caller.expires_at {
+        let slot = set.iter_mut().find(|slot| of_key(slot))?;
+        let is_good =
+            |entry: &Entry<T>| entry.epoch == epoch && wall < entry.value.as_ref().expires_at;
+        if !slot.as_ref().is_some_and(is_good) {
             *slot = None;
-            return Ok(None);
         }
-        if entry.cleared != revocations.serial() {
-            if let Err(by) = revocations.check(caller) {
-                *slot = None;
-                return Err(by);
-            }
-            entry.cleared = revocations.serial();
-        }
+        let entry = slot.as_mut()?;
         entry.last_use = uses;
-        Ok(slot.as_ref().map(|entry| &entry.value))
+        Some(&entry.value)
     }
 
     /// Keeps a caller that was just verified under this epoch's bundle; `lookup` finds it then.
-    ///
-    /// # Errors
-    /// What it was revoked by; then nothing is kept.
-    pub fn admit(
-        &mut self,
-        key: TokenKey,
-        value: T,
-        epoch: u64,
-        revocations: &Revocations,
-    ) -> Result<(), RevokedBy> {
-        revocations.check(value.as_ref())?;
+    pub fn admit(&mut self, key: TokenKey, value: T, epoch: u64) {
         self.uses += 1;
-        let (cleared, last_use) = (revocations.serial(), self.uses);
-        let entry = Entry { key, value, epoch, cleared, last_use };
+        let entry = Entry { key, value, epoch, last_use: self.uses };
         // The same key, else an entry that is over anyway, else the one least used.
         let rank = |slot: &Option<Entry<T>>| match slot {
             Some(entry) if entry.key == key => (0, 0),
@@ -116,7 +89,6 @@ impl<T: AsRef<Caller>> Cache<T> {
         if let Some(slot) = self.set(key).iter_mut().min_by_key(|slot| rank(slot)) {
             *slot = Some(entry);
         }
-        Ok(())
     }
 
     /// Entries held, for the gauge: a walk over the table.

@@ -22,7 +22,6 @@ mod jwks;
 mod key;
 mod provider;
 mod refused;
-mod revocations;
 mod verifier;
 
 pub use api_key::{
@@ -40,7 +39,6 @@ pub use provider::{
     CLOCK_SKEW_S_MAX, ClaimMap, ClaimPath, PROVIDERS_MAX, Provider, ProviderFault, TenantFrom,
 };
 pub use refused::{Part, Refused};
-pub use revocations::{REVOCATIONS_MAX, Revocation, Revocations, RevokedBy};
 pub use verifier::Verifier;
 
 /// A token with a few hundred groups fits; request heads end at 16 KiB.

@@ -7,7 +7,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use dataplane_telemetry::WallNanos;
 
-use crate::{Algorithm, RevokedBy};
+use crate::Algorithm;
 
 /// All of them are the caller's fault, or its identity provider's.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,7 +64,6 @@ pub enum Refused {
     Signature,
     ApiKeyShape,
     UnknownApiKey,
-    Revoked(RevokedBy),
 }
 
 /// Which part of a token.
@@ -109,7 +108,6 @@ impl Refused {
             Self::Signature => "signature",
             Self::ApiKeyShape => "api_key_shape",
             Self::UnknownApiKey => "unknown_api_key",
-            Self::Revoked(_) => "revoked",
         }
     }
 
@@ -137,7 +135,6 @@ impl Refused {
             Self::Signature => "the signature of the token is wrong",
             Self::ApiKeyShape => "the API key is not well-formed",
             Self::UnknownApiKey => "the API key is not known here",
-            Self::Revoked(_) => "the credential was revoked",
         }
     }
 }
@@ -191,7 +188,6 @@ impl Display for Refused {
                 )
             }
             Self::ApiKeyShape => write!(out, "an API key is pck_<id>_<secret>"),
-            Self::Revoked(by) => write!(out, "the credential was revoked by {by}"),
             Self::Encrypted | Self::Bound | Self::Signature | Self::UnknownApiKey => {
                 out.write_str(self.description())
             }

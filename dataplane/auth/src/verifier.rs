@@ -34,8 +34,8 @@ impl Verifier {
 
     /// Who calls with this credential: the bytes after `Bearer `, an API key or a JWT.
     ///
-    /// `audience` is the canonical URI of the endpoint (RFC 8707). Revocation is not looked at here:
-    /// [`Cache::admit`](crate::Cache::admit) does.
+    /// `audience` is the canonical URI of the endpoint (RFC 8707). What was withdrawn is in no later
+    /// bundle, so not in its verifier; a token that must end before that is killed by its id.
     ///
     /// # Errors
     /// The first rule that does not hold. See [`Refused::cost_a_check`] for the budget.

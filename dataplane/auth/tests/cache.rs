@@ -1,4 +1,4 @@
-//! The cache, revocations and the budget of checks: nothing outlives its end, and a hit is free.
+//! The cache and the budget of checks: nothing outlives its end, and a hit is free.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use dataplane_auth::{
     CHECKS_FAILED_PER_SOURCE_BURST, CHECKS_FAILED_TOTAL_BURST, Cache, Caller, CallerKind,
-    CredentialKind, MissBudget, REVOCATIONS_MAX, Revocation, Revocations, RevokedBy,
+    CredentialKind, MissBudget,
 };
 use dataplane_quota::Refusal;
 use dataplane_telemetry::{Nanos, WallNanos};
@@ -35,95 +35,32 @@ fn caller(name: &str, expires_at: WallNanos) -> Caller {
     }
 }
 
-fn revocation(by: RevokedBy, value: &str) -> Revocation {
-    Revocation { by, value: value.to_owned(), provider: None, issued_before: None }
-}
-
-fn none() -> Revocations {
-    Revocations::default()
-}
-
 #[test]
 fn an_entry_ends_with_its_token_and_with_its_epoch() {
     let mut cache = Cache::new(8, [1; 16]);
     let key = cache.key(HERE, b"token");
-    assert_eq!(cache.lookup(key, BEFORE, 1, &none()), Ok(None));
-    cache.admit(key, caller("ann", END), 1, &none()).unwrap();
-    assert_eq!(cache.lookup(key, BEFORE, 1, &none()), Ok(Some(&caller("ann", END))));
-    assert_eq!(cache.lookup(key, END, 1, &none()), Ok(None));
+    assert_eq!(cache.lookup(key, BEFORE, 1), None);
+    cache.admit(key, caller("ann", END), 1);
+    assert_eq!(cache.lookup(key, BEFORE, 1), Some(&caller("ann", END)));
+    assert_eq!(cache.lookup(key, END, 1), None);
     // Gone, not merely hidden: a clock that steps back does not bring it back.
-    assert_eq!(cache.lookup(key, BEFORE, 1, &none()), Ok(None));
+    assert_eq!(cache.lookup(key, BEFORE, 1), None);
     assert_eq!(cache.held(), 0);
-    cache.admit(key, caller("ann", END), 1, &none()).unwrap();
-    assert_eq!(cache.lookup(key, BEFORE, 2, &none()), Ok(None));
-    assert_eq!(cache.lookup(key, BEFORE, 1, &none()), Ok(None));
+    cache.admit(key, caller("ann", END), 1);
+    assert_eq!(cache.lookup(key, BEFORE, 2), None);
+    assert_eq!(cache.lookup(key, BEFORE, 1), None);
 }
 
 #[test]
 fn what_is_good_at_one_endpoint_is_not_thereby_good_at_another() {
     let mut cache = Cache::new(8, [1; 16]);
     let key = cache.key("ab", b"c-token");
-    cache.admit(key, caller("ann", END), 1, &none()).unwrap();
+    cache.admit(key, caller("ann", END), 1);
     for (audience, token) in [("a", &b"bc-token"[..]), ("abc", b"-token"), ("ab", b"c-tokeN")] {
         let other = cache.key(audience, token);
-        assert_eq!(cache.lookup(other, BEFORE, 1, &none()), Ok(None), "{audience}");
+        assert_eq!(cache.lookup(other, BEFORE, 1), None, "{audience}");
     }
     assert!(Cache::<Caller>::new(8, [2; 16]).key("ab", b"c-token") != key);
-}
-
-#[test]
-fn revocation_beats_the_cache() {
-    for (by, value) in [
-        (RevokedBy::Subject, "subject-ann"),
-        (RevokedBy::TokenId, "token-ann"),
-        (RevokedBy::Client, "client-ann"),
-    ] {
-        let list = Revocations::new(vec![revocation(by, "x"), revocation(by, value)], 7).unwrap();
-        let mut cache = Cache::new(8, [1; 16]);
-        let (ann, bob) = (cache.key(HERE, b"ann"), cache.key(HERE, b"bob"));
-        for (key, name) in [(ann, "ann"), (bob, "bob")] {
-            cache.admit(key, caller(name, END), 1, &none()).unwrap();
-            assert!(cache.lookup(key, BEFORE, 1, &none()).unwrap().is_some());
-        }
-        assert_eq!(cache.lookup(ann, BEFORE, 1, &list), Err(by));
-        assert!(cache.lookup(bob, BEFORE, 1, &list).unwrap().is_some());
-        // Nor is it let in again.
-        assert_eq!(cache.lookup(ann, BEFORE, 1, &list), Ok(None));
-        assert_eq!(cache.admit(ann, caller("ann", END), 1, &list), Err(by));
-        assert_eq!(cache.lookup(ann, BEFORE, 1, &none()), Ok(None));
-    }
-}
-
-#[test]
-fn a_revocation_counts_where_and_when_it_says() {
-    let ann = caller("ann", END);
-    let base = || revocation(RevokedBy::Subject, "subject-ann");
-    let revoked = |revocation: Revocation, caller: &Caller| {
-        Revocations::new(vec![revocation], 1).unwrap().check(caller).is_err()
-    };
-    let at = |provider: &str| Revocation { provider: Some(provider.to_owned()), ..base() };
-    assert!(revoked(base(), &ann) && revoked(at("okta"), &ann) && !revoked(at("other"), &ann));
-    let before = |time| Revocation { issued_before: Some(WallNanos(time)), ..base() };
-    assert!(revoked(before(501), &ann) && !revoked(before(500), &ann));
-    let undated = Caller { issued_at: None, ..caller("ann", END) };
-    assert!(revoked(before(1), &undated));
-    // A value of another kind is another value.
-    assert!(!revoked(revocation(RevokedBy::TokenId, "subject-ann"), &ann));
-    let list = Revocations::new(vec![revocation(RevokedBy::Session, "s1")], 1).unwrap();
-    assert!(list.has_session("s1") && !list.has_session("s2") && list.check(&ann).is_ok());
-}
-
-#[test]
-fn one_past_the_number_of_revocations() {
-    let list = |count: usize| {
-        let of = |number: usize| revocation(RevokedBy::TokenId, &format!("t{number}"));
-        Revocations::new((0..count).map(of).collect(), 1)
-    };
-    let full = list(REVOCATIONS_MAX).unwrap();
-    assert!(list(REVOCATIONS_MAX + 1).is_none());
-    let with = |id: &str| Caller { token_id: Some(id.to_owned()), ..caller("ann", END) };
-    assert_eq!(full.check(&with("t4711")), Err(RevokedBy::TokenId));
-    assert_eq!(full.check(&with("t10000")), Ok(()));
 }
 
 #[test]
@@ -131,17 +68,17 @@ fn the_least_used_goes_and_the_table_does_not_grow() {
     let mut cache = Cache::new(8, [1; 16]);
     let key = |cache: &Cache<Caller>, number: u32| cache.key(HERE, &number.to_be_bytes());
     for number in 0..8 {
-        cache.admit(key(&cache, number), caller("c", END), 1, &none()).unwrap();
+        cache.admit(key(&cache, number), caller("c", END), 1);
     }
     // All but the fourth are used once more.
     for number in (0..8).filter(|number| *number != 3) {
-        assert!(cache.lookup(key(&cache, number), BEFORE, 1, &none()).unwrap().is_some());
+        assert!(cache.lookup(key(&cache, number), BEFORE, 1).is_some());
     }
-    cache.admit(key(&cache, 8), caller("c", END), 1, &none()).unwrap();
-    assert_eq!(cache.lookup(key(&cache, 3), BEFORE, 1, &none()), Ok(None));
-    assert!(cache.lookup(key(&cache, 8), BEFORE, 1, &none()).unwrap().is_some());
+    cache.admit(key(&cache, 8), caller("c", END), 1);
+    assert_eq!(cache.lookup(key(&cache, 3), BEFORE, 1), None);
+    assert!(cache.lookup(key(&cache, 8), BEFORE, 1).is_some());
     for number in 0..10_000 {
-        cache.admit(key(&cache, number), caller("c", END), 1, &none()).unwrap();
+        cache.admit(key(&cache, number), caller("c", END), 1);
     }
     assert_eq!(cache.held(), 8);
 }
@@ -157,7 +94,7 @@ fn agrees_with_the_model() {
         let token = u32::try_from(random >> 32).unwrap() % 100;
         let (now, epoch) = (step, step / 2_000);
         let key = cache.key(HERE, &token.to_be_bytes());
-        let hit = cache.lookup(key, WallNanos(now), epoch, &none()).unwrap().cloned();
+        let hit = cache.lookup(key, WallNanos(now), epoch).cloned();
         if let Some(caller) = &hit {
             let (end, of_epoch) = model[&token];
             assert_eq!((caller.expires_at, epoch), (WallNanos(end), of_epoch));
@@ -166,7 +103,7 @@ fn agrees_with_the_model() {
         } else {
             let end = now + 1 + random % 500;
             model.insert(token, (end, epoch));
-            cache.admit(key, caller("c", WallNanos(end)), epoch, &none()).unwrap();
+            cache.admit(key, caller("c", WallNanos(end)), epoch);
         }
     }
     assert!(found > 8_000, "{found}");
@@ -200,16 +137,15 @@ static COUNTING: Counting = Counting;
 #[test]
 fn a_hit_and_a_miss_allocate_nothing() {
     let mut cache = Cache::new(64, [1; 16]);
-    let list = Revocations::new(vec![revocation(RevokedBy::Client, "x")], 9).unwrap();
     let token = [b'x'; 1_028];
     let key = cache.key(HERE, &token);
-    cache.admit(key, caller("ann", END), 1, &none()).unwrap();
+    cache.admit(key, caller("ann", END), 1);
     let before = ALLOCATIONS.get();
     for _ in 0..100 {
         let key = cache.key(HERE, &token);
-        assert!(cache.lookup(key, BEFORE, 1, &list).unwrap().is_some());
+        assert!(cache.lookup(key, BEFORE, 1).is_some());
         let other = cache.key(HERE, &token[1..]);
-        assert!(cache.lookup(other, BEFORE, 1, &list).unwrap().is_none());
+        assert!(cache.lookup(other, BEFORE, 1).is_none());
     }
     assert_eq!(ALLOCATIONS.get(), before);
 }

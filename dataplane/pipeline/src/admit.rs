@@ -1,8 +1,8 @@
 //! Who is calling, before the body is read: path, host, origin, credential.
 //!
 //! A credential is verified once for each endpoint and core; after that a keyed hash finds the
-//! caller, with its policy subject and its buckets, ready. Whatever changes what a caller is (a new
-//! bundle, a revocation) makes the entry unusable.
+//! caller, with its policy subject and its buckets, ready. A new bundle may have changed what a caller is,
+//! or withdrawn its key, so nobody is known under it before its credential was verified again.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -197,9 +197,7 @@ impl Stages {
         now: Now,
     ) -> Result<Rc<Admitted>, Refusal<'static>> {
         let key = self.callers.key(audience, credential);
-        let revoked = |by| Refusal::Unauthenticated(Some(dataplane_auth::Refused::Revoked(by)));
-        let found = self.callers.lookup(key, now.wall, self.epoch, &self.revocations);
-        if let Some(Kept(caller)) = found.map_err(revoked)? {
+        if let Some(Kept(caller)) = self.callers.lookup(key, now.wall, self.epoch) {
             self.counters.cache_hits += 1;
             return Ok(Rc::clone(caller));
         }
@@ -216,7 +214,7 @@ impl Stages {
         })?;
         let admitted = Rc::new(Admitted::new(caller, configuration, &self.quotas, self.epoch));
         let kept = Kept(Rc::clone(&admitted));
-        self.callers.admit(key, kept, self.epoch, &self.revocations).map_err(revoked)?;
+        self.callers.admit(key, kept, self.epoch);
         Ok(admitted)
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use dataplane_audit::{Batch, BootId, DigestKey, End};
-use dataplane_auth::{Cache, MissBudget, Revocations, TOKENS_CACHED_DEFAULT};
+use dataplane_auth::{Cache, MissBudget, TOKENS_CACHED_DEFAULT};
 use dataplane_bundle::Lease;
 use dataplane_ingress::Limits;
 use dataplane_parse::Parser;
@@ -108,7 +108,6 @@ impl Core {
                 verifier: verifier(&dataplane_bundle::Catalog::default())?,
                 callers: Cache::new(TOKENS_CACHED_DEFAULT, cache_key),
                 misses,
-                revocations: Revocations::default(),
                 epoch: 0,
                 quotas,
                 sealer,

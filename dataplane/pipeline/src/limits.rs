@@ -18,10 +18,6 @@ pub const ANSWER_NS_MAX: u64 = 60_000_000_000;
 /// Memory that an idle connection keeps of each buffer.
 pub const BUFFER_BYTES_KEPT: usize = 4_096;
 
-/// Verified callers that one core remembers; beyond it the one not seen for longest is verified
-/// again.
-pub const CALLERS_MAX: usize = 65_536;
-
 /// Upstream sessions that one core keeps; beyond it the oldest is forgotten and opened again.
 pub const UPSTREAM_SESSIONS_MAX: usize = 4_096;
 

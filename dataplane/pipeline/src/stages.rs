@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use dataplane_auth::{Cache, MissBudget, Revocations, Verifier};
+use dataplane_auth::{Cache, MissBudget, Verifier};
 use dataplane_bundle::Kill;
 use dataplane_ingress::{Head, Limits};
 use dataplane_policy::{ServerIndex, ToolIndex};
@@ -40,7 +40,6 @@ pub(crate) struct Stages {
     pub verifier: Verifier,
     pub callers: Cache<Kept>,
     pub misses: Arc<MissBudget>,
-    pub revocations: Revocations,
     /// Rises with each configuration: what was verified under an older one is verified again.
     pub epoch: u64,
     pub quotas: Arc<Buckets>,

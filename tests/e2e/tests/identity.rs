@@ -1,15 +1,17 @@
 //! Who is believed: keys that rotate, tokens for somebody else, API keys, and what a client without a
 //! token is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use dataplane_pipeline::route::{ENTRY_POINTS, Purpose};
 use serde_json::{Value, json};
-use tests_e2e::{Agent, Door, Era, Reply, Request, code_of, legacy, modern, play};
+use tests_e2e::{Agent, Door, Era, Reply, Request, code_of, legacy, modern, play, told};
 use tests_fixtures::stack::{System, SystemSpec, ask, get, post, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// From the API's request to the last refusal.
+const WITHDRAWN: Duration = Duration::from_secs(1);
 
 fn list(door: &Door, token: &str) -> anyhow::Result<Reply> {
     door.ask(&modern("/mcp", token, &json!(1), "tools/list", &json!({})))
@@ -66,6 +68,66 @@ fn keys_rotate_and_an_old_key_is_refused_also_on_an_open_connection() {
         ensure!(reply.status == 401, "an open connection: {}", reply.status);
         let token = system.token_of("ann", &["support"])?;
         ensure!(is_taken(&door, &token)?);
+        Ok(())
+    });
+}
+
+/// Calls on every connection until all are refused; none is served again once it was refused.
+fn refused_within(open: &mut [Agent], since: Instant) -> anyhow::Result<Duration> {
+    let mut is_refused = vec![false; open.len()];
+    while is_refused.contains(&false) {
+        ensure!(since.elapsed() < LIMIT, "still served: {is_refused:?}");
+        for (agent, is_refused) in open.iter_mut().zip(&mut is_refused) {
+            let status = agent.ask("tools/list", &json!({}))?.status;
+            ensure!(status == 401 || (status == 200 && !*is_refused), "{status}");
+            *is_refused = status == 401;
+        }
+    }
+    Ok(since.elapsed())
+}
+
+/// Connections that have just been served, so that each core knows their caller.
+fn served(door: &Door, token: &str) -> anyhow::Result<Vec<Agent>> {
+    let connect = |_| Agent::connect(door, Era::Modern, "/mcp", token);
+    let mut open: Vec<Agent> = (0..8).map(connect).collect::<Result<_, _>>()?;
+    for agent in &mut open {
+        ensure!(!agent.list()?.is_empty() && !agent.list()?.is_empty());
+    }
+    Ok(open)
+}
+
+#[test]
+fn what_is_withdrawn_is_refused_within_a_second_though_it_is_cached() {
+    play(&SystemSpec::usual(), |system| {
+        let door = Door::of(system)?;
+        let robot = json!({"tenant": "acme", "kind": "agent", "agent": "robot",
+            "roles": ["support"]});
+        let mut latencies = Vec::new();
+        for _ in 0..3 {
+            let (status, issued) = system.api("POST", "/v1/keys", Some(&robot))?;
+            ensure!(status == 201, "{status}: {issued}");
+            system.wait_for_revision(issued["revision"].as_u64().context("a revision")?)?;
+            let key = issued["key"].as_str().context("a key")?;
+            let id = issued["info"]["id"].as_str().context("an id")?;
+            let mut open = served(&door, key)?;
+            let since = Instant::now();
+            let (status, applied) = system.api("DELETE", &format!("/v1/keys/{id}"), None)?;
+            ensure!(status == 200, "{applied}");
+            latencies.push(refused_within(&mut open, since)?);
+            ensure!(!is_taken(&door, key)?, "a deleted key, on a new connection");
+        }
+        told(&format!("a deleted API key, to refusal on 8 connections: {latencies:.1?}"));
+        let token = system.token_of("ann", &["support"])?;
+        let mut open = served(&door, &token)?;
+        rotate(system, "ES256", false)?;
+        let since = Instant::now();
+        let (status, applied) = system.api("POST", "/v1/identity/idp/refresh", None)?;
+        ensure!(status == 200 && applied["changed"] == true, "{status}: {applied}");
+        let rotated = refused_within(&mut open, since)?;
+        ensure!(!is_taken(&door, &token)?, "a withdrawn key's token, on a new connection");
+        told(&format!("a key taken out of its set, to refusal on 8 connections: {rotated:.1?}"));
+        latencies.push(rotated);
+        ensure!(latencies.iter().all(|one| *one < WITHDRAWN), "{latencies:?}");
         Ok(())
     });
 }
