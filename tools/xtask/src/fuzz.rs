@@ -114,7 +114,7 @@ fn output_to(log: &Path) -> Option<(Stdio, Stdio)> {
 }
 
 fn cargo_fuzz(folder: &Path, verb: &str) -> Command {
-    let mut command = Command::new("cargo");
+    let mut command = machine::command("cargo");
     command.args(["fuzz", verb, "--fuzz-dir"]).arg(folder).current_dir(folder);
     command.env("CARGO_TARGET_DIR", machine::target_folder().join("fuzz"));
     match machine::has_nightly() {

@@ -32,7 +32,7 @@ impl Tool {
         // Without optimisations: it runs for seconds, and would take minutes to build.
         let arguments = ["install", self.package, "--locked", "--debug", "--version", self.version];
         // Never our own flags or target folder: this is somebody else's crate.
-        let status = Command::new("cargo")
+        let status = command("cargo")
             .args(arguments)
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_TARGET_DIR")
@@ -77,6 +77,19 @@ pub(crate) fn target_folder() -> PathBuf {
         Some(folder) => root().join(folder),
         None => root().join("target"),
     }
+}
+
+/// A command without what `cargo run` told this process about its own package: build scripts of
+/// others read these names, and would run again each time somebody else starts the build.
+pub(crate) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Whether a command runs and says yes; its output is not shown.

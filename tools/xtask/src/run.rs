@@ -4,7 +4,7 @@
 //! `N passed, N failed`: tests where a step ran tests, else one for the step itself.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -113,7 +113,7 @@ pub(crate) fn run(invocation: &Invocation) -> Outcome {
     {
         return Outcome::Skipped(format!("{program} is missing: apt-get install {package}"));
     }
-    let mut command = Command::new(&invocation.program);
+    let mut command = machine::command(&invocation.program);
     command
         .args(&invocation.arguments)
         .envs(invocation.env.iter().map(|(name, value)| (name, value)))

@@ -1,7 +1,6 @@
 //! The verbs: what each is for, its options, and what it does.
 
 use std::fmt::Write;
-use std::process::Command;
 
 use anyhow::Context;
 use tools_tidy::Repository;
@@ -231,7 +230,7 @@ pub(crate) fn tidy_findings(with_notes: bool) -> anyhow::Result<usize> {
 /// Runs a command on this terminal.
 fn hand_over(invocation: &Invocation) -> anyhow::Result<bool> {
     println!("$ {}", invocation.shown());
-    let status = Command::new(&invocation.program)
+    let status = machine::command(&invocation.program)
         .args(&invocation.arguments)
         .envs(invocation.env.iter().map(|(name, value)| (name, value)))
         .current_dir(machine::root())
