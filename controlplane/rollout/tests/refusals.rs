@@ -3,6 +3,7 @@
 mod world;
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Instant;
 
 use controlplane_rollout::{Authority, Report, Rollout};
@@ -225,6 +226,91 @@ fn the_previous_bundle_stands_in_until_the_current_one_is_good() {
     appliance.halt();
     fs::write(&current, b"torn").unwrap();
     assert!(matches!(load_from_disk(&appliance.dirs), Err(LoadFault::Bundle(_))));
+}
+
+/// The process dies: nothing is told to stop. The next one begins.
+fn die_and_boot(appliance: &mut Appliance) -> dataplane_sync::Stored {
+    drop(appliance.channel.take());
+    appliance.gateway = Arc::default();
+    dataplane_sync::boot_from_disk(&appliance.dirs).unwrap()
+}
+
+fn revision_of(stored: &dataplane_sync::Stored) -> Option<u64> {
+    stored.bundle.as_ref().map(|bundle| bundle.revision.0)
+}
+
+#[test]
+fn a_box_goes_back_to_the_last_good_bundle_and_not_to_one_that_is_merely_older() {
+    let control = Control::start();
+    let mut appliance = Appliance::enrolled(&control, "box-1");
+    let active = |appliance: &Appliance, revision: u64| {
+        control.push(draft(revision, 100));
+        appliance.gateway.active(revision);
+        let active = Report::BundleActive { revision: Revision(revision) };
+        control.memory.reported("box-1", |report| *report == active);
+    };
+    appliance.connect();
+    active(&appliance, 1);
+    let floor = appliance.dirs.floor.join("floor");
+    let until = Instant::now() + PATIENCE;
+    while !fs::read(&floor).is_ok_and(|bytes| bytes[8] == 1) {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    appliance.halt();
+    let never = |config: &mut dataplane_sync::Config| config.good_after_ms = u64::MAX / 4;
+    appliance.connect_with(None, never);
+    active(&appliance, 2);
+    active(&appliance, 3);
+    assert_eq!(revision_of(&die_and_boot(&mut appliance)), Some(3));
+    // It dies while the dataplane tries the next one: that one is to blame, and is on no disk.
+    appliance.connect_with(None, never);
+    appliance.gateway.set(|seen| seen.hold = true);
+    control.push(draft(4, 100));
+    appliance.gateway.wait_for("trying", |seen| seen.trying);
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(&appliance.dirs.data).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    let dead = Dirs::new(copy.path());
+    appliance.gateway.set(|seen| seen.hold = false);
+    let stored = dataplane_sync::boot_from_disk(&dead).unwrap();
+    assert_eq!((revision_of(&stored), stored.backed_out), (Some(3), None), "4 has died, not 3");
+    dataplane_sync::stopped_in_order(&dead);
+    let stored = dataplane_sync::boot_from_disk(&dead).unwrap();
+    assert_eq!((revision_of(&stored), stored.backed_out), (Some(3), None), "that was no death");
+    let stored = dataplane_sync::boot_from_disk(&dead).unwrap();
+    assert_eq!(revision_of(&stored), Some(1), "{:?}", stored.warnings);
+    assert_eq!(stored.backed_out.unwrap().revision, Revision(3));
+    assert!(copy.path().join("bundle.refused").exists());
+    assert!(stored.warnings.iter().any(|one| one.contains("push a newer revision")));
+    let again = dataplane_sync::boot_from_disk(&dead).unwrap();
+    assert_eq!((revision_of(&again), again.backed_out), (Some(1), stored.backed_out));
+}
+
+#[test]
+fn without_a_good_bundle_before_it_a_box_serves_nothing_rather_than_what_it_dies_by() {
+    let control = Control::start();
+    let mut appliance = Appliance::enrolled(&control, "box-1");
+    let never = |config: &mut dataplane_sync::Config| config.good_after_ms = u64::MAX / 4;
+    appliance.connect_with(None, never);
+    let active = |revision| Report::BundleActive { revision: Revision(revision) };
+    control.push(draft(1, 100));
+    control.memory.reported("box-1", |report| *report == active(1));
+    assert_eq!(revision_of(&die_and_boot(&mut appliance)), Some(1));
+    let stored = die_and_boot(&mut appliance);
+    assert_eq!((revision_of(&stored), stored.backed_out.unwrap().deaths), (None, 2));
+    appliance.connect_with(None, never);
+    control.memory.reported("box-1", |report| match report {
+        Report::BundleRefused { revision: Revision(1), reason } => {
+            reason.contains("backed out of revision 1: crashed")
+        }
+        _ => false,
+    });
+    control.push(draft(2, 100));
+    control.memory.reported("box-1", |report| *report == active(2));
+    assert!(appliance.gateway.seen.lock().unwrap().bundles.iter().all(|one| one.revision.0 == 2));
 }
 
 #[test]

@@ -136,6 +136,8 @@ impl Admin {
         page.sample(metrics::AUDIT_WRITABLE, &[], u8::from(self.hub.log.fault().is_none()));
         page.sample(metrics::BUNDLE_REVISION, &[], first(|one| one.revision));
         page.sample(metrics::BUNDLES_REFUSED, &[], self.hub.bundles_refused());
+        let backed_out = self.hub.backed_out().map_or(0, |backed_out| backed_out.revision.0);
+        page.sample(metrics::BUNDLE_BACKED_OUT, &[], backed_out);
         page.sample(metrics::KILLS, &[], first(|one| one.kills));
         page.sample(metrics::LEASES, &[], first(|one| one.leases));
         page.sample(metrics::CONTROL_CONNECTED, &[], u8::from((self.is_connected)()));

@@ -10,7 +10,7 @@ use dataplane_audit_writer::Writer;
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
 use dataplane_pipeline::{Configuration, Kills};
-use dataplane_sync::Sink;
+use dataplane_sync::{BackedOut, Sink};
 
 use crate::addresses::Addresses;
 use crate::mailbox::{Deployment, Mailbox, News};
@@ -31,6 +31,8 @@ struct State {
     kill_list: KillList,
     generation: u64,
     bundles_refused: u64,
+    /// Until a newer bundle is taken.
+    backed_out: Option<BackedOut>,
 }
 
 impl Hub {
@@ -56,6 +58,8 @@ impl Hub {
         let made = Self::ready(bundle);
         let mut state = self.state();
         let deployment = made.inspect_err(|_| state.bundles_refused += 1)?;
+        let revision = deployment.configuration.revision;
+        state.backed_out = state.backed_out.filter(|backed_out| revision < backed_out.revision);
         state.deployment = Some(Arc::clone(&deployment));
         let kills = state.kills(&deployment.configuration);
         self.tell_all(&News::Deployment { deployment, kills });
@@ -68,6 +72,15 @@ impl Hub {
         let client_tls = tls::for_servers(&configuration).map_err(|fault| fault.to_string())?;
         let addresses = Addresses::of(&configuration);
         Ok(Arc::new(Deployment { configuration, client_tls, addresses }))
+    }
+
+    /// The box went back from a bundle that it died by.
+    pub(crate) fn on_backed_out(&self, backed_out: BackedOut) {
+        self.state().backed_out = Some(backed_out);
+    }
+
+    pub(crate) fn backed_out(&self) -> Option<BackedOut> {
+        self.state().backed_out
     }
 
     pub(crate) fn kill(&self, list: &KillList) {
@@ -131,6 +144,7 @@ impl Sink for Hub {
         let snapshots = self.snapshots();
         let sum = |pick: fn(&Snapshot) -> u64| snapshots.iter().map(pick).sum();
         let mut trouble = Vec::new();
+        trouble.extend(self.backed_out().map(|backed_out| backed_out.to_string()));
         if let Some(fault) = self.log.fault() {
             trouble.push(fault.to_string());
         }

@@ -74,7 +74,9 @@ fn main() -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {}", settings.data_dir.display()))?;
     enrol(&settings, &dirs)?;
     let stored = load(&dirs)?;
-    Gateway::start(&settings, dirs, stored)?.run(&settings)
+    let started = Gateway::start(&settings, dirs.clone(), stored);
+    // A port that is taken is not the bundle's fault.
+    started.inspect_err(|_| dataplane_sync::stopped_in_order(&dirs))?.run(&settings)
 }
 
 fn enrol(settings: &Settings, dirs: &Dirs) -> anyhow::Result<()> {
@@ -94,7 +96,7 @@ fn enrol(settings: &Settings, dirs: &Dirs) -> anyhow::Result<()> {
 /// What is on disk; a bundle or kill list that may not be used is left until the control plane sends
 /// a good one, and until then nothing is served.
 fn load(dirs: &Dirs) -> anyhow::Result<Stored> {
-    match dataplane_sync::load_from_disk(dirs) {
+    match dataplane_sync::boot_from_disk(dirs) {
         Ok(stored) => {
             for warning in &stored.warnings {
                 tracing::warn!(warning);
@@ -108,7 +110,7 @@ fn load(dirs: &Dirs) -> anyhow::Result<Stored> {
             tracing::error!(%fault, "starting without a bundle: every request is refused until one comes");
             let identity = dataplane_sync::Identity::load(dirs).map_err(anyhow::Error::msg)?;
             let identity = identity.context("this box is not enrolled")?;
-            Ok(Stored { identity, bundle: None, kills: None, warnings: Vec::new() })
+            Ok(Stored::without_bundle(dirs, identity))
         }
     }
 }
@@ -129,7 +131,7 @@ impl Gateway {
         let keys = Keys::open(&settings.data_dir)?;
         let boot = BootId(random()?);
         let (log, lanes) = open_log(settings, &stored, &keys, boot, processors.len())?;
-        let standing = stored.standing();
+        let mut standing = stored.standing();
         let hosts = stored.bundle.as_ref().map(|one| one.catalog.gateway.hosts.clone());
         let operators = settings.tls_cert.clone().zip(settings.tls_key.clone());
         let mut certificate =
@@ -143,11 +145,19 @@ impl Gateway {
         if let Some(kills) = &stored.kills {
             hub.kill(kills);
         }
+        if let Some(backed_out) = stored.backed_out {
+            tracing::error!(%backed_out, "a bundle is not used");
+            hub.on_backed_out(backed_out);
+        }
         if let Some(bundle) = stored.bundle {
             let revision = bundle.revision;
             match hub.deploy(bundle) {
                 Ok(()) => tracing::info!(%revision, "the bundle on disk decides"),
-                Err(reason) => tracing::error!(%revision, reason, "the bundle on disk is refused"),
+                Err(reason) => {
+                    tracing::error!(%revision, reason, "the bundle on disk is refused");
+                    // Nothing decides: the control plane is to send it again, and to hear why not.
+                    (standing.revision, standing.content) = Default::default();
+                }
             }
         }
         let made = Shared {
@@ -201,6 +211,9 @@ impl Gateway {
                     Err(error) => tracing::error!("the old certificate stays: {error:#}"),
                 }
             }
+        }
+        if stop.load(Ordering::Relaxed) {
+            self.link.on_stop();
         }
         self.stop(Duration::from_secs(settings.drain_s))
     }

@@ -2,8 +2,10 @@
 //!
 //! A bundle has to be newer than every one accepted before, and not below the floor. The floor rises
 //! when a bundle has been in service for a while: until then the box may still fall back to the
-//! previous one, afterwards nothing older is ever active again.
+//! previous one, afterwards nothing older is ever active again. Until then, too, it is marked as
+//! being tried, so that a start after a death knows by what ([`crate::marks`]).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use tokio::sync::Notify;
 use crate::files::{self, Dirs, Floor, KILLS};
 use crate::handle::{Config, Shared, held};
 use crate::identity::Identity;
+use crate::marks::Marks;
 use crate::sink::Sink;
 use crate::stored::Standing;
 
@@ -23,7 +26,7 @@ pub(crate) struct Acceptor {
     good_after: Duration,
     state: Mutex<State>,
     /// One bundle at a time; held while the dataplane tries it.
-    trying: Mutex<()>,
+    trying: Mutex<Trying>,
     /// Kills reach the sink in the order of their serials.
     killing: Mutex<()>,
     /// Kill lists reach the disk in the order of their serials; the floor is written under it too.
@@ -38,8 +41,15 @@ struct State {
     active_since: Instant,
 }
 
+/// What is on trial, as it is on disk.
+struct Trying {
+    marks: Marks,
+    /// The process stops in order: nothing new is tried.
+    is_stopping: bool,
+}
+
 impl Acceptor {
-    pub(crate) fn new(config: &Config, identity: &Identity, floor: Floor) -> Self {
+    pub(crate) fn new(config: &Config, identity: &Identity, floor: Floor, marks: Marks) -> Self {
         let state = State { standing: config.standing, floor, active_since: Instant::now() };
         Self {
             dirs: config.dirs.clone(),
@@ -47,7 +57,7 @@ impl Acceptor {
             trusted: identity.signing_keys.clone(),
             good_after: Duration::from_millis(config.good_after_ms),
             state: Mutex::new(state),
-            trying: Mutex::new(()),
+            trying: Mutex::new(Trying { marks, is_stopping: false }),
             killing: Mutex::new(()),
             writing: Mutex::new(()),
             activated: Notify::new(),
@@ -61,7 +71,7 @@ impl Acceptor {
     /// Opens, tries, keeps. Blocks: on the dataplane and on the disk. Returns the revision that the
     /// result is about.
     pub(crate) fn bundle(&self, sealed: &[u8], sink: &dyn Sink) -> (Revision, Result<(), String>) {
-        let _one = held(&self.trying);
+        let mut trying = held(&self.trying);
         let (standing, floor) = {
             let state = held(&self.state);
             (state.standing, state.floor)
@@ -82,8 +92,25 @@ impl Acceptor {
             let floor = standing.revision.next();
             return (revision, Err(Refused::Older { found: revision, floor }.to_string()));
         }
+        let backed_out = trying.marks.backed_out().filter(|found| revision <= found.revision);
+        if let Some(backed_out) = backed_out {
+            return (revision, Err(backed_out.to_string()));
+        }
+        if trying.is_stopping {
+            return (revision, Err("the box is stopping".to_owned()));
+        }
         let taken = Standing { revision, content: bundle.content, ..standing };
-        if let Err(reason) = sink.on_bundle(bundle) {
+        trying.marks.on_run(revision, bundle.content);
+        self.keep_marks(&trying.marks);
+        // A panic that unwinds to here has killed nobody: it is a refusal.
+        let tried = catch_unwind(AssertUnwindSafe(|| sink.on_bundle(bundle)));
+        if let Err(reason) = tried.unwrap_or_else(|_| Err("trying the bundle panicked".to_owned()))
+        {
+            trying.marks.on_refused(&taken.content);
+            if standing.revision > held(&self.state).floor.revision {
+                trying.marks.on_run(standing.revision, standing.content);
+            }
+            self.keep_marks(&trying.marks);
             return (revision, Err(reason));
         }
         {
@@ -92,7 +119,8 @@ impl Acceptor {
             state.active_since = Instant::now();
         }
         self.activated.notify_one();
-        let kept = files::rotate(&self.dirs, sealed);
+        let is_current_good = standing.revision <= held(&self.state).floor.revision;
+        let kept = files::rotate(&self.dirs, sealed, is_current_good);
         (revision, kept.map_err(|fault| format!("active, but not kept on disk: {fault}")))
     }
 
@@ -133,17 +161,39 @@ impl Acceptor {
 
     /// Marks the active bundle good, if it has served for long enough.
     fn mark(&self) -> Result<(), String> {
-        let _one = held(&self.writing);
-        if self.mark_due().is_none_or(|due| due > Instant::now()) {
-            return Ok(());
-        }
-        let floor = {
-            let state = held(&self.state);
-            Floor { revision: state.standing.revision, ..state.floor }
+        let good = {
+            let _one = held(&self.writing);
+            if self.mark_due().is_none_or(|due| due > Instant::now()) {
+                return Ok(());
+            }
+            let floor = {
+                let state = held(&self.state);
+                Floor { revision: state.standing.revision, ..state.floor }
+            };
+            let raised = floor.store(&self.dirs);
+            raised.map_err(|fault| format!("the floor cannot be raised: {fault}"))?;
+            held(&self.state).floor = floor;
+            floor.revision
         };
-        floor.store(&self.dirs).map_err(|fault| format!("the floor cannot be raised: {fault}"))?;
-        held(&self.state).floor = floor;
+        let mut trying = held(&self.trying);
+        trying.marks.on_good(good);
+        self.keep_marks(&trying.marks);
         Ok(())
+    }
+
+    /// The process stops in order: that is nobody's death.
+    pub(crate) fn on_stop(&self) {
+        let mut trying = held(&self.trying);
+        trying.is_stopping = true;
+        trying.marks.on_stop();
+        self.keep_marks(&trying.marks);
+    }
+
+    /// A bundle is worth more than its mark: without one, a death by it is not noticed.
+    fn keep_marks(&self, marks: &Marks) {
+        if let Err(fault) = marks.store(&self.dirs) {
+            tracing::warn!(%fault, "it cannot be kept which bundle is tried");
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `identity.json` | certificate, private key, whom to trust |
-//! | `bundle.current`, `bundle.previous` | the last two bundles that were accepted, sealed |
+//! | `bundle.current`, `bundle.previous` | the newest bundle, and the last good one before it, sealed |
+//! | `bundle.trying` | bundles that are not good yet, and how often the box died by each |
+//! | `bundle.refused` | the bundle that the box last went back from, for whoever looks into it |
 //! | `kills.current` | the last kill list, sealed |
 //! | `floor` | the lowest revision and kill serial that may be used; in a directory of its own if asked |
 
@@ -18,6 +20,7 @@ use ring::digest::{SHA256, digest};
 pub(crate) const IDENTITY: &str = "identity.json";
 pub(crate) const CURRENT: &str = "bundle.current";
 pub(crate) const PREVIOUS: &str = "bundle.previous";
+pub(crate) const REFUSED: &str = "bundle.refused";
 pub(crate) const KILLS: &str = "kills.current";
 pub(crate) const FLOOR: &str = "floor";
 
@@ -130,18 +133,27 @@ fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Makes `sealed` the current bundle and the current one the previous. At no time is there none.
-pub(crate) fn rotate(dirs: &Dirs, sealed: &[u8]) -> io::Result<()> {
+/// Makes `sealed` the current bundle. The current one becomes the previous, unless it has not proved
+/// good and another is kept already: that other is the last good one. At no time is there none.
+pub(crate) fn rotate(dirs: &Dirs, sealed: &[u8], is_current_good: bool) -> io::Result<()> {
     let current = dirs.data.join(CURRENT);
+    let previous = dirs.data.join(PREVIOUS);
     let staged = stage(&current, sealed)?;
-    let kept = dirs.data.join("bundle.previous.new");
-    remove(&kept)?;
-    match fs::hard_link(&current, &kept) {
-        Ok(()) => fs::rename(&kept, dirs.data.join(PREVIOUS))?,
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
-        Err(fault) => return Err(fault),
+    if is_current_good || !previous.exists() {
+        let kept = dirs.data.join("bundle.previous.new");
+        remove(&kept)?;
+        match fs::hard_link(&current, &kept) {
+            Ok(()) => fs::rename(&kept, previous)?,
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+            Err(fault) => return Err(fault),
+        }
     }
     replace(&staged, &current)
+}
+
+/// Takes a bundle's file out of use, and keeps it for whoever looks into it.
+pub(crate) fn set_aside(dirs: &Dirs, name: &str) -> io::Result<()> {
+    replace(&dirs.data.join(name), &dirs.data.join(REFUSED))
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

@@ -15,6 +15,7 @@ use crate::accept::Acceptor;
 use crate::backoff::Backoff;
 use crate::files::{Dirs, Floor};
 use crate::identity::Identity;
+use crate::marks::Marks;
 use crate::sink::{RecordSource, Sink};
 use crate::stored::Standing;
 use crate::{session, stream, tls};
@@ -96,8 +97,15 @@ impl Handle {
         self.shared.records_ready.notify_one();
     }
 
-    /// Closes the connection and ends the thread.
+    /// The process is told to stop: that it ends says nothing about a bundle that is on trial, and
+    /// nothing new is tried.
+    pub fn on_stop(&self) {
+        self.shared.acceptor.on_stop();
+    }
+
+    /// Closes the connection and ends the thread, in order.
     pub fn stop(mut self) {
+        self.on_stop();
         self.end();
     }
 
@@ -209,7 +217,9 @@ pub fn start(
     let identity = Identity::load(&config.dirs).map_err(StartFault::Identity)?;
     let identity = identity.ok_or(StartFault::NotEnrolled)?;
     let floor = Floor::load(&config.dirs).map_err(StartFault::Floor)?.unwrap_or_default();
-    let acceptor = Acceptor::new(&config, &identity, floor);
+    // Damaged marks were told of when the disk was read.
+    let marks = Marks::load(&config.dirs).unwrap_or_default();
+    let acceptor = Acceptor::new(&config, &identity, floor, marks);
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared {
         config,

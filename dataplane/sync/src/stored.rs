@@ -1,13 +1,15 @@
 //! What an appliance starts from when nobody answers: its last good bundle and kill list.
 //!
 //! Both are checked as if they had just arrived: signature, appliance, floor. A bundle that is
-//! damaged gives way to the previous one, if that is not below the floor.
+//! damaged, or by which the box died before ([`crate::DEATHS_MAX`]), gives way to the previous one,
+//! if that is not below the floor.
 
 use dataplane_bundle::limits::{BUNDLE_BYTES_MAX, KILL_LIST_BYTES_MAX};
-use dataplane_bundle::{Bundle, KillList, Revision};
+use dataplane_bundle::{Bundle, KillList, Revision, content};
 
 use crate::files::{self, CURRENT, Dirs, Floor, KILLS, PREVIOUS};
 use crate::identity::Identity;
+use crate::marks::{BackedOut, Marks};
 
 /// Everything that was on disk and may be used.
 #[derive(Debug)]
@@ -19,9 +21,18 @@ pub struct Stored {
     pub kills: Option<KillList>,
     /// What the operator should hear, for example that the previous bundle had to be taken.
     pub warnings: Vec<String>,
+    /// The revision that the box went back from, until a newer one is good.
+    pub backed_out: Option<BackedOut>,
 }
 
 impl Stored {
+    /// A box that has to wait for its control plane.
+    #[must_use]
+    pub fn without_bundle(dirs: &Dirs, identity: Identity) -> Self {
+        let backed_out = Marks::load(dirs).ok().and_then(|marks| marks.backed_out());
+        Self { identity, bundle: None, kills: None, warnings: Vec::new(), backed_out }
+    }
+
     /// What [`crate::start`] has to know of it.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -62,7 +73,66 @@ pub enum LoadFault {
     Kills(String),
 }
 
-/// Reads and checks what is on disk: about 1 ms for 500 tools.
+/// Begins a life of the box: counts the death of the one before, if it died while it was trying a
+/// bundle, sets aside what it died by too often, reads the rest as [`load_from_disk`] does, and marks
+/// what is not good yet as being tried. Call it once a process, before the dataplane takes anything
+/// up; the process ends with [`crate::Handle::on_stop`] or [`stopped_in_order`], or it has died.
+pub fn boot_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
+    let floor = Floor::load(dirs).map_err(LoadFault::Floor)?.unwrap_or_default();
+    let mut warnings = Vec::new();
+    let found = Marks::load(dirs).unwrap_or_else(|damaged| {
+        warnings.push(format!("{damaged}; the box forgets how often it died, and by what"));
+        Marks::default()
+    });
+    let mut marks = found.clone();
+    marks.on_start(floor.revision);
+    let mut written = found;
+    warnings.extend(keep(dirs, &mut written, &marks));
+    for name in [CURRENT, PREVIOUS] {
+        warnings.extend(set_aside(dirs, &marks, name));
+    }
+    let mut stored = load_from_disk(dirs)?;
+    if let Some(bundle) = stored.bundle.as_ref().filter(|one| one.revision > floor.revision) {
+        marks.on_run(bundle.revision, bundle.content);
+        warnings.extend(keep(dirs, &mut written, &marks));
+    }
+    if let Some(backed_out) = &stored.backed_out {
+        warnings.push(backed_out.to_string());
+    }
+    stored.warnings.append(&mut warnings);
+    Ok(stored)
+}
+
+/// The process ends before it has a channel, and by no fault of the bundle.
+pub fn stopped_in_order(dirs: &Dirs) {
+    // What cannot be read or written counts as a death, which alone does no harm.
+    if let Ok(found) = Marks::load(dirs) {
+        let mut marks = found.clone();
+        marks.on_stop();
+        let _ = keep(dirs, &mut found.clone(), &marks);
+    }
+}
+
+/// Writes the marks where they differ from what is on disk. A disk that takes none stops no start.
+fn keep(dirs: &Dirs, written: &mut Marks, marks: &Marks) -> Option<String> {
+    if written == marks {
+        return None;
+    }
+    written.clone_from(marks);
+    let fault = marks.store(dirs).err()?;
+    Some(format!("it cannot be kept which bundle is tried: {fault}"))
+}
+
+fn set_aside(dirs: &Dirs, marks: &Marks, name: &str) -> Option<String> {
+    let bytes = files::read(&dirs.data.join(name), BUNDLE_BYTES_MAX as u64).ok()??;
+    if !marks.is_backed_out(&content(&bytes)) {
+        return None;
+    }
+    let fault = files::set_aside(dirs, name).err()?;
+    Some(format!("{name} cannot be set aside: {fault}"))
+}
+
+/// Reads and checks what is on disk, and writes nothing: about 1 ms for 500 tools.
 pub fn load_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
     let Some(identity) = Identity::load(dirs).map_err(LoadFault::Identity)? else {
         let path = dirs.data.join(files::IDENTITY);
@@ -70,21 +140,26 @@ pub fn load_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
     };
     let floor = Floor::load(dirs).map_err(LoadFault::Floor)?;
     let floor = floor.unwrap_or_default();
+    let marks = Marks::load(dirs).unwrap_or_default();
     let mut warnings = Vec::new();
-    let bundle = bundle(dirs, &identity, floor.revision, &mut warnings)?;
+    let bundle = bundle(dirs, &identity, floor.revision, &marks, &mut warnings)?;
     let kills = kills(dirs, &identity, floor.kill_serial)?;
-    Ok(Stored { identity, bundle, kills, warnings })
+    Ok(Stored { identity, bundle, kills, warnings, backed_out: marks.backed_out() })
 }
 
 fn bundle(
     dirs: &Dirs,
     identity: &Identity,
     floor: Revision,
+    marks: &Marks,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Bundle>, LoadFault> {
     let mut reasons = Vec::new();
     for name in [CURRENT, PREVIOUS] {
         match open_bundle(dirs, identity, floor, name) {
+            Ok(Some(bundle)) if marks.is_backed_out(&bundle.content) => {
+                reasons.push(format!("{name}: the box died by revision {}", bundle.revision));
+            }
             Ok(Some(bundle)) => {
                 warnings.extend(reasons.into_iter().map(|reason: String| {
                     format!("{reason}; revision {} is used instead", bundle.revision)

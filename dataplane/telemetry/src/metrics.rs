@@ -93,6 +93,7 @@ metrics! {
     AUDIT_WRITABLE Gauge "portcullis_audit_writable" "1 while calls can be recorded.";
     BUNDLE_REVISION Gauge "portcullis_bundle_revision" "The revision that decides.";
     BUNDLES_REFUSED Counter "portcullis_bundles_refused_total" "Bundles refused.";
+    BUNDLE_BACKED_OUT Gauge "portcullis_bundle_backed_out_revision" "The revision that the box went back from after it died by it, until a newer one decides; 0: none.";
     KILLS Gauge "portcullis_kills" "Kills in force.";
     LEASES Gauge "portcullis_leases" "Secrets on lease.";
     CONTROL_CONNECTED Gauge "portcullis_control_connected" "1 while the control plane is connected.";
