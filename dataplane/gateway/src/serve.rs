@@ -136,8 +136,8 @@ async fn accept(shell: Rc<Shell>, listener: TcpListener) {
 }
 
 fn admit(shell: &Rc<Shell>, tcp: TcpStream, peer: SocketAddr) {
-    let max = shell.core.borrow().connections_max();
-    if shell.is_draining.get() || shell.registry.open() >= max {
+    let has_room = shell.core.borrow().may_accept(shell.registry.open());
+    if shell.is_draining.get() || !has_room {
         return;
     }
     shell.accepted.set(shell.accepted.get() + 1);

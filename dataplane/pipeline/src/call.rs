@@ -172,6 +172,7 @@ impl Stages {
             forwarded: None,
             is_sent: false,
             stream: None,
+            sent_in: None,
             may_reopen: is_open,
         }
     }
@@ -185,8 +186,8 @@ impl Stages {
         forward: &mut Vec<u8>,
     ) -> Result<Verdict, Fault<'m>> {
         let server = exchange.server;
-        outgoing::write(&exchange, self, asked.inbox, forward, asked.now)
-            .map_err(|fault| Fault::Server(server, fault))?;
+        let sent_in = outgoing::write(&exchange, self, asked.inbox, forward, asked.now);
+        exchange.sent_in = sent_in.map_err(|fault| Fault::Server(server, fault))?;
         let bytes_in = asked.body.len() as u64;
         let ending = Ending { bytes_in, ..Ending::default() };
         let record = exchange.call_record(asked.inbox, Phase::Intent, ending);

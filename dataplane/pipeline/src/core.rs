@@ -258,10 +258,11 @@ impl Core {
         found.map(|(server, _)| server.name.to_string()).collect()
     }
 
-    /// Client connections that this core may hold.
+    /// Whether one more client connection may be held beside those that are open.
     #[must_use]
-    pub fn connections_max(&self) -> usize {
+    pub fn may_accept(&self, open: usize) -> bool {
         let configured = self.configuration().map(|one| one.catalog.limits.connections_max);
-        configured.unwrap_or(dataplane_bundle::Limits::default().connections_max) as usize
+        let max = configured.unwrap_or(dataplane_bundle::Limits::default().connections_max);
+        open < max as usize
     }
 }

@@ -25,6 +25,7 @@ use crate::ledger::RecordNumber;
 use crate::outcome::Outcome;
 use crate::stages::Shared;
 use crate::stream::Stream;
+use crate::upstream_sessions::SessionNumber;
 use crate::{outgoing, wire};
 
 /// A call between its intent and its outcome.
@@ -53,6 +54,8 @@ pub struct Exchange {
     /// Whether the shell has taken the request to send it: from then on it may have run.
     pub(crate) is_sent: bool,
     pub(crate) stream: Option<Stream>,
+    /// The server's session that the call was sent in, where the server keeps one.
+    pub(crate) sent_in: Option<SessionNumber>,
     pub(crate) may_reopen: bool,
 }
 
@@ -162,7 +165,8 @@ impl Exchange {
         now: Now,
     ) -> Result<(), ServerFault> {
         (self.forwarded, self.is_sent) = (None, false);
-        outgoing::write(self, &core.stages, inbox, forward, now)
+        self.sent_in = outgoing::write(self, &core.stages, inbox, forward, now)?;
+        Ok(())
     }
 
     pub(crate) fn on_bytes(
@@ -227,9 +231,8 @@ impl Exchange {
         outbox: &mut Vec<u8>,
         now: Now,
     ) -> Progress {
-        if status == 404 && self.may_reopen && self.forget_session(core) {
+        if status == 404 && self.may_reopen && self.leave_session(core) {
             self.may_reopen = false;
-            self.stage = Stage::Opening;
             return Progress::Again;
         }
         let id = self.request_id(inbox);
@@ -262,13 +265,18 @@ impl Exchange {
         }
     }
 
-    /// Whether there was a session that its server may have ended. Only a request that named one can
-    /// have been refused for it; any other 404 may mean anything.
-    fn forget_session(&self, core: &mut Core) -> bool {
+    /// Whether there was a session that its server may have ended: then the call goes on in another.
+    /// Only a request that named one can have been refused for it; any other 404 may mean anything.
+    fn leave_session(&mut self, core: &mut Core) -> bool {
         let Some(session) = self.session.filter(|_| self.is_current(core)) else { return false };
+        let Some(ended) = self.sent_in.take() else { return false };
         let sessions = &mut core.stages.upstream_sessions;
         let key = (session, self.server);
-        sessions.find(key).is_some_and(|found| found.id.is_some()) && sessions.forget(key)
+        sessions.forget(key, ended);
+        // A call beside this one may have opened the next session already.
+        let is_open = sessions.find(key).is_some();
+        self.stage = if is_open { Stage::Calling } else { Stage::Opening };
+        true
     }
 
     pub(crate) fn on_success(&self, core: &mut Core) {

@@ -14,20 +14,22 @@ use crate::exchange::{Exchange, Stage};
 use crate::fault::ServerFault;
 use crate::incoming::{Heard, Incoming};
 use crate::stages::Stages;
+use crate::upstream_sessions::SessionNumber;
 
 const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 /// The id of our `initialize`; its answer is matched against it.
 const OPENING_ID: &[u8] = b"0";
 
-/// Writes the request of the exchange's stage.
+/// Writes the request of the exchange's stage. Says which session of the server a call names.
 pub(crate) fn write(
     exchange: &Exchange,
     stages: &Stages,
     inbox: &[u8],
     forward: &mut Vec<u8>,
     now: Now,
-) -> Result<(), ServerFault> {
+) -> Result<Option<SessionNumber>, ServerFault> {
     forward.clear();
+    let mut named = None;
     let server = exchange.server;
     let upstream = exchange.configuration.upstream(server).ok_or(ServerFault::Unreachable)?;
     let secret = stages.lend(server, now.wall)?;
@@ -79,6 +81,7 @@ pub(crate) fn write(
                 request.mcp_params = Some((&exchange.head.headers.mcp_params, inbox));
             } else {
                 let session = session.ok_or(ServerFault::NoSession)?;
+                named = session.id.as_ref().map(|_| session.number);
                 request.protocol_version = value(session.revision.as_str().as_bytes());
                 request.session_id = session.id.as_deref().and_then(value);
             }
@@ -88,7 +91,7 @@ pub(crate) fn write(
             }
         }
     }
-    Ok(())
+    Ok(named)
 }
 
 /// No capabilities are declared: what a server might ask of a client is not carried yet.

@@ -13,8 +13,13 @@ use crate::limits::UPSTREAM_SESSIONS_MAX;
 /// Client session and server. The session's id is random and ours: nobody chooses a key.
 pub(crate) type Key = ([u8; 16], ServerIndex);
 
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SessionNumber(u64);
+
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamSession {
+    /// Which one it is, among all that this core has opened.
+    pub number: SessionNumber,
     /// Absent where the server keeps none.
     pub id: Option<Box<[u8]>>,
     pub revision: Revision,
@@ -25,6 +30,7 @@ pub(crate) struct UpstreamSessions {
     open: HashMap<Key, UpstreamSession>,
     /// Oldest first. A key that was forgotten meanwhile is passed over.
     order: VecDeque<Key>,
+    opened: u64,
 }
 
 impl UpstreamSessions {
@@ -33,7 +39,9 @@ impl UpstreamSessions {
     }
 
     pub(crate) fn keep(&mut self, key: Key, id: Option<Box<[u8]>>, revision: Revision) {
-        if self.open.insert(key, UpstreamSession { id, revision }).is_none() {
+        self.opened += 1;
+        let session = UpstreamSession { number: SessionNumber(self.opened), id, revision };
+        if self.open.insert(key, session).is_none() {
             self.order.push_back(key);
         }
         while self.open.len() > UPSTREAM_SESSIONS_MAX
@@ -44,9 +52,11 @@ impl UpstreamSessions {
         }
     }
 
-    /// Whether there was one.
-    pub(crate) fn forget(&mut self, key: Key) -> bool {
-        self.open.remove(&key).is_some()
+    /// The server does not know this one. Another that was opened in its place meanwhile stays.
+    pub(crate) fn forget(&mut self, key: Key, number: SessionNumber) {
+        if self.open.get(&key).is_some_and(|found| found.number == number) {
+            self.open.remove(&key);
+        }
     }
 
     /// The client's session is over.

@@ -301,6 +301,17 @@ fn call_in(world: &mut World, client: &mut Client, key: &str, session: &str) -> 
 }
 
 #[test]
+fn one_connection_too_many_is_not_taken() {
+    let limits = Limits { connections_max: 3, ..Limits::default() };
+    let world = World::new(&WorldSpec { limits, ..WorldSpec::default() });
+    assert!(world.core.may_accept(2) && !world.core.may_accept(3));
+    // Before the first bundle, too.
+    let bare = tests_sim::Shared::default().core(0, 0);
+    let default = Limits::default().connections_max as usize;
+    assert!(bare.may_accept(default - 1) && !bare.may_accept(default));
+}
+
+#[test]
 fn one_upstream_session_too_many_is_opened_again() {
     let mut world = World::new(&WorldSpec { era: Era::Legacy, ..WorldSpec::default() });
     let key = world.key("ann").to_owned();
