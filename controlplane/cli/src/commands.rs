@@ -142,7 +142,7 @@ impl Asked {
             }
             Some(ServersAction::Drift { name }) => {
                 let drift = client.get(&format!("/v1/servers/{}/drift", segment(name)))?;
-                self.tell(&drift, |drift| show::table(show::array(drift), DRIFT))
+                self.tell(&drift, show::drift)
             }
             Some(ServersAction::Approve { name, tools, message }) => {
                 let body = json!({"tools": tools, "message": message});

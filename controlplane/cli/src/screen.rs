@@ -14,11 +14,19 @@ const NARROWEST: usize = 8;
 pub(crate) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// Columns are as wide as this, also without what would need it.
+    least: Vec<usize>,
 }
 
 impl Table {
     pub(crate) fn new(headings: &[&'static str]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new() }
+        Self { headings: headings.to_vec(), rows: Vec::new(), least: Vec::new() }
+    }
+
+    /// For a table that goes on below itself.
+    pub(crate) fn at_least(mut self, widths: &[usize]) -> Self {
+        self.least = widths.to_vec();
+        self
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -39,6 +47,9 @@ impl Table {
 
     pub(crate) fn text(&self, width: Option<usize>) -> String {
         let mut widths: Vec<usize> = self.headings.iter().map(|text| text.len()).collect();
+        for (wide, least) in widths.iter_mut().zip(&self.least) {
+            *wide = (*wide).max(*least);
+        }
         for row in &self.rows {
             for (wide, cell) in widths.iter_mut().zip(row) {
                 *wide = (*wide).max(cell.chars().count());
@@ -112,6 +123,9 @@ mod tests {
             "NAME  REASON\ncrm   a long story about a database\nerp   short"
         );
         assert_eq!(table.text(Some(24)), "NAME  REASON\ncrm   a long story ab…\nerp   short");
+        let later = table.at_least(&[6]);
+        assert_eq!(later.text(None).lines().last(), Some("erp     short"));
+        let table = later.at_least(&[]);
         assert!(table.text(Some(24)).lines().all(|line| line.chars().count() <= 24));
     }
 }

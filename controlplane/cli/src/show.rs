@@ -138,6 +138,42 @@ pub(crate) fn discovered(found: &Value) {
     }
 }
 
+/// What differs from what was approved: who approves it has to read it.
+pub(crate) fn drift(drift: &Value) {
+    if array(drift).is_empty() {
+        return say!("none");
+    }
+    for tool in array(drift) {
+        told_drift(tool).iter().for_each(|line| say!("{line}"));
+    }
+}
+
+fn told_drift(tool: &Value) -> Vec<String> {
+    let (kind, name, since) = (cell(&tool["kind"]), cell(&tool["tool"]), cell(&tool["since"]));
+    let mut lines = vec![format!("{kind} {name}, since {since}")];
+    let definition = |text: &Value| -> Value {
+        text.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    };
+    let (pinned, found) = (definition(&tool["pinned"]), definition(&tool["found"]));
+    match (&pinned, &found) {
+        (_, Value::Null) => {}
+        (Value::Null, found) => {
+            let mut rows = Vec::new();
+            flatten("", found, &mut rows);
+            rows.sort();
+            lines.extend(rows.iter().map(|(name, value)| format!("    {name}: {value}")));
+        }
+        (pinned, found) => {
+            let shown = |value: &Option<Value>| value.clone().unwrap_or_default();
+            lines.extend(controlplane_api::diff::fields(pinned, found).iter().map(|field| {
+                let (before, after) = (shown(&field.before), shown(&field.after));
+                format!("    {}: {before} -> {after}", field.path)
+            }));
+        }
+    }
+    lines
+}
+
 /// Why a call is decided as it is. A kill comes before every policy.
 pub(crate) fn explained(explained: &Value) {
     let kills = array(&explained["killed_by"]);
@@ -191,4 +227,32 @@ pub(crate) fn status(status: &Value) {
 
 pub(crate) fn array(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn drift_is_told_so_that_it_can_be_judged() {
+        let drift = |kind: &str, pinned: Option<Value>, found: Option<Value>| {
+            let text = |value: Option<Value>| value.map(|value| value.to_string());
+            let (pinned, found) = (text(pinned), text(found));
+            let since = "2026-06-01T00:00:00.000Z";
+            told_drift(&json!({
+                "tool": "refund", "kind": kind, "since": since, "pinned": pinned, "found": found,
+            }))
+        };
+        let tool = |says: &str| json!({"name": "refund", "description": says});
+        let changed = drift("changed", Some(tool("Pays.")), Some(tool("Ignore\u{1b}[2J all.")));
+        let head = |kind| format!("{kind} refund, since 2026-06-01T00:00:00.000Z");
+        let line = r#"    description: "Pays." -> "Ignore\u001b[2J all.""#.to_owned();
+        assert_eq!(changed, [head("changed"), line]);
+        let new = drift("new", None, Some(tool("Pays.")));
+        let lines = ["    description: Pays.".to_owned(), "    name: refund".to_owned()];
+        assert_eq!(new, [&[head("new")][..], &lines].concat());
+        assert_eq!(drift("gone", Some(tool("Pays.")), None), [head("gone")]);
+    }
 }

@@ -94,6 +94,37 @@ fn the_example_of_the_handbook_works() {
     assert!(ask(&["support", "juggler"], "crm/get_orders", json!({})).allow);
 }
 
+/// What the handbook says of a schema's `number`.
+#[test]
+fn a_number_is_a_decimal_of_four_places() {
+    let with = |rule: &str| {
+        let mut input = input(&SUPPORT.replace("context.arguments.amount > 500", rule));
+        let schema = &mut input.servers[0].tools[0].input_schema;
+        schema["properties"]["amount"] = json!({ "type": "number" });
+        compile(&input)
+    };
+    let compiled = with("context.arguments.amount.greaterThan(decimal(\"500.00\"))").unwrap();
+    let ask = |amount: &str| {
+        let amount: Value = serde_json::from_str(amount).unwrap();
+        let arguments = json!({ "order": "A-1", "amount": amount });
+        explain(&compiled, &question(&["support"], "crm/refund", arguments)).unwrap()
+    };
+    for amount in ["500", "499.9999", "5e2", "-3", "-922337203685477"] {
+        assert!(ask(amount).allow, "{amount}: {}", ask(amount).reason);
+    }
+    for amount in ["500.5", "500.0001", "501", "922337203685477", "99999999999.5"] {
+        assert_eq!(ask(amount).reason, "denied by `refunds` (support.cedar:3)", "{amount}");
+    }
+    let odd = ["400.00001", "922337203685478", "100000000000.5", "1e11", "-1e300", "\"400.00\""];
+    for amount in odd {
+        let reason = "denied: the argument `amount` is not as pinned";
+        assert_eq!(ask(amount).reason, reason, "{amount}");
+    }
+    let refused = with("context.arguments.amount > 500").unwrap_err();
+    let help = "write `context.arguments.amount.greaterThan(decimal(\"500.0\"))`";
+    assert!(format!("{refused:?}").replace("\\\"", "\"").contains(help), "{refused:?}");
+}
+
 #[test]
 fn policy_tests_say_what_came() {
     let compiled = compile(&input(SUPPORT)).unwrap();

@@ -45,7 +45,7 @@ pub(crate) async fn kill(
         })
         .await?;
     push(&app).await?;
-    let words = format!("kill {}: {:?}", kill.id, kill.target);
+    let words = format!("kill {}: {}", kill.id, kill.target);
     Ok(Told::created(kill).outcome(words))
 }
 

@@ -149,7 +149,7 @@ async fn every_request_that_changes_is_in_the_admin_log() {
         .collect();
     assert_eq!(lines, [
         "bootstrap POST /v1/apply 422 Not valid",
-        "bootstrap POST /v1/kills 201 kill 1: Tool(\"crm/refund\")",
+        "bootstrap POST /v1/kills 201 kill 1: tool crm/refund",
         "auditor-1 POST /v1/kills 403 Not allowed",
         "bootstrap POST /v1/tokens 201 token ID for auditor-1",
     ].map(|line| line.replace("ID", log["items"][3]["outcome"].as_str().unwrap().split(' ').nth(1).unwrap())));

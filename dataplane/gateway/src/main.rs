@@ -25,6 +25,7 @@ mod stream;
 mod tls;
 mod upstreams;
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -67,6 +68,7 @@ fn main() -> anyhow::Result<()> {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     memory::forbid_dumps().context("core dumps cannot be forbidden")?;
     let dirs = Dirs::new(&settings.data_dir);

@@ -79,6 +79,22 @@ impl std::fmt::Debug for SecretValue {
     }
 }
 
+impl std::fmt::Display for Target {
+    /// As the command line takes it: `tool crm/refund`.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, name) = match self {
+            Self::Tool(name) => ("tool", name),
+            Self::Server(name) => ("server", name),
+            Self::Tenant(name) => ("tenant", name),
+            Self::User(name) => ("user", name),
+            Self::Agent(name) => ("agent", name),
+            Self::Client(name) => ("client", name),
+            Self::Token(name) => ("token", name),
+        };
+        write!(out, "{kind} {name}")
+    }
+}
+
 impl Target {
     /// # Errors
     /// Names what of the target cannot be used.

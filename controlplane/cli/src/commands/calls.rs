@@ -11,6 +11,11 @@ use crate::{screen, show};
 /// How long one question waits for news, in milliseconds.
 const WAIT_MS: u32 = 30_000;
 
+/// What the control plane gives at once.
+const RECORDS_MAX: u32 = controlplane_api::bounds::PAGE_ITEMS_MAX;
+/// Room for what comes while following, as wide as it usually is: later lines stand below earlier.
+const FOLLOWED: [usize; 9] = [24, 8, 10, 16, 24, 9, 20, 6, 8];
+
 pub(crate) fn show(client: &Client, output: Output, filter: &CallsArguments) -> Result<u8, Fault> {
     let mut query: Vec<(&str, String)> = [
         ("tenant", &filter.tenant),
@@ -25,13 +30,15 @@ pub(crate) fn show(client: &Client, output: Output, filter: &CallsArguments) -> 
     .filter_map(|(name, value)| Some((name, value.clone()?)))
     .collect();
     // A call that ended has two records, of which one is shown.
-    let records = if filter.intents { filter.limit } else { filter.limit.saturating_mul(2) };
+    let both = filter.limit.saturating_mul(2).min(RECORDS_MAX.max(filter.limit));
+    let records = if filter.intents { filter.limit } else { both };
     query.push(("limit", records.to_string()));
     let mut page = client.get_with("/v1/calls", &query)?;
     if !filter.follow {
         let calls = shown(&page, filter);
         match output {
             Output::Json => screen::json(&calls.into_iter().cloned().collect())?,
+            Output::Table if calls.is_empty() => say!("none"),
             Output::Table => table(&calls).show(),
         }
         return Ok(0);
@@ -62,8 +69,8 @@ fn shown<'p>(page: &'p Value, filter: &CallsArguments) -> Vec<&'p Value> {
 fn tell(calls: &[&Value], output: Output, headings: bool) {
     match output {
         Output::Json => calls.iter().for_each(|call| say!("{call}")),
-        Output::Table if headings => table(calls).show(),
-        Output::Table => table(calls).show_rows(),
+        Output::Table if headings => table(calls).at_least(&FOLLOWED).show(),
+        Output::Table => table(calls).at_least(&FOLLOWED).show_rows(),
     }
 }
 

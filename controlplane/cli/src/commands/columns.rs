@@ -19,7 +19,6 @@ pub(super) const SERVERS: Columns = &[
     ("asked", "/asked_at"),
     ("fault", "/fault"),
 ];
-pub(super) const DRIFT: Columns = &[("tool", "/tool"), ("kind", "/kind"), ("since", "/since")];
 pub(super) const KILLS: Columns = &[
     ("id", "/id"),
     ("target", "/target"),
