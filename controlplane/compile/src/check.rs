@@ -36,6 +36,11 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
+    /// Keeps the verdicts, which are small, and forgets the schemas, which are not.
+    pub(crate) fn forget_schemas(&mut self) {
+        self.schemas = HashMap::new();
+    }
+
     /// All complaints about a policy over the tools that it reaches.
     pub(crate) fn check<'t>(
         &mut self,

@@ -22,6 +22,9 @@ pub(crate) enum Constructor {
     Ip,
 }
 
+/// Literals kept; when there are more, all are forgotten.
+const REMEMBERED_MAX: usize = 100_000;
+
 /// Literals already read.
 #[derive(Debug, Default)]
 pub(crate) struct Literals {
@@ -31,6 +34,9 @@ pub(crate) struct Literals {
 impl Literals {
     /// The value, or `None` for text that Cedar refuses.
     pub(crate) fn read(&mut self, constructor: Constructor, text: &str) -> Option<Constant> {
+        if self.known.len() > REMEMBERED_MAX {
+            self.known.clear();
+        }
         let key = (constructor, text.to_owned());
         self.known.entry(key).or_insert_with(|| evaluate(constructor, text)).clone()
     }

@@ -225,3 +225,25 @@ fn a_thousand_policies_over_five_hundred_tools() {
         assert!(plain < 20.0 && allowed < 200.0 && denied < 200.0, "DESIGN's budget");
     }
 }
+
+/// What a kept compiler saves: each tool with a schema of its own, and one policy that changes.
+#[test]
+#[ignore = "times, which mean something in release only"]
+fn one_policy_of_a_thousand_changes() {
+    let mut input = input();
+    for tool in input.servers.iter_mut().flat_map(|server| &mut server.tools) {
+        tool.input_schema["properties"][format!("own_{}", tool.name)] = json!({ "type": "string" });
+    }
+    let mut compiler = Compiler::default();
+    let timed = |compiler: &mut Compiler, input: &Input| {
+        let start = Instant::now();
+        compiler.compile(input).map_err(|all| format!("{:?}", all.first())).unwrap();
+        compiler.slim();
+        start.elapsed()
+    };
+    println!("compiled, cold: {:?}", timed(&mut compiler, &input));
+    let text = &mut input.policies[0].text;
+    *text = text.replacen("amount < 106", "amount < 107", 1);
+    println!("one policy changed, kept: {:?}", timed(&mut compiler, &input));
+    println!("one policy changed, cold: {:?}", timed(&mut Compiler::default(), &input));
+}

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use controlplane_compile::{
-    Caller, Case, Directory, Expect, Input, Member, PolicyFile, Question, Server, Tool, compile,
-    diff, explain, run_tests,
+    Caller, Case, Compiler, Directory, Expect, Input, Member, PolicyFile, Question, Server, Tool,
+    compile, diff, explain, run_tests,
 };
 use dataplane_policy::{CallerKind, Era};
 use dataplane_telemetry::WallNanos;
@@ -123,6 +123,26 @@ fn a_number_is_a_decimal_of_four_places() {
     let refused = with("context.arguments.amount > 500").unwrap_err();
     let help = "write `context.arguments.amount.greaterThan(decimal(\"500.0\"))`";
     assert!(format!("{refused:?}").replace("\\\"", "\"").contains(help), "{refused:?}");
+}
+
+#[test]
+fn a_kept_compiler_makes_what_a_new_one_makes() {
+    let mut kept = Compiler::default();
+    let misspelt = SUPPORT.replace("amount > 500", "amuont > 500");
+    for policies in [SUPPORT, &misspelt, &SUPPORT.replace("500", "501"), &misspelt, SUPPORT, TWO] {
+        let (input, mut as_text) = (input(policies), input(policies));
+        let schema = &mut as_text.servers[0].tools[0].input_schema;
+        schema["properties"]["amount"] = json!({ "type": "string" });
+        // The same policies over another schema: what was said of one says nothing of the other.
+        for input in [&input, &as_text] {
+            let (old, new) = (kept.compile(input), compile(input));
+            kept.slim();
+            match (old, new) {
+                (Ok(old), Ok(new)) => assert_eq!(old.table, new.table),
+                (old, new) => assert_eq!(old.err().unwrap(), new.err().unwrap()),
+            }
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, RwLock, watch};
 
 use crate::config::Clock;
 use crate::fault::Fault;
+use crate::kept::Kept;
 
 /// The process.
 pub(crate) struct App {
@@ -24,6 +25,7 @@ pub(crate) struct App {
     /// Read-locked by each change that is under way; whoever stops the process waits for the lock.
     pub(crate) under_way: RwLock<()>,
     in_force: watch::Sender<Arc<InForce>>,
+    pub(crate) compiler: Arc<Kept>,
     /// Rises when records of calls arrive.
     pub news: watch::Sender<u64>,
     rollout: OnceLock<Rollout>,
@@ -57,6 +59,7 @@ impl App {
             changes: Mutex::new(()),
             under_way: RwLock::new(()),
             in_force: watch::Sender::new(Arc::default()),
+            compiler: Arc::default(),
             news: watch::Sender::new(0),
             rollout: OnceLock::new(),
         }

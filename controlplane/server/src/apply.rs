@@ -1,6 +1,7 @@
 //! Applying a folder: what it holds is what is in force afterwards.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use controlplane_api::folder::{self, MAIN_FILE, Places};
@@ -64,7 +65,7 @@ pub(crate) async fn test(
         outside::complete(&app, &mut set).await?;
         set
     };
-    let now = app.now();
-    let report = tokio::task::spawn_blocking(move || policy_tests::report(&set, now)).await;
+    let (now, kept) = (app.now(), Arc::clone(&app.compiler));
+    let report = tokio::task::spawn_blocking(move || policy_tests::report(&kept, &set, now)).await;
     Ok(Told::ok(report.map_err(Fault::ours)??))
 }

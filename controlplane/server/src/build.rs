@@ -18,6 +18,7 @@ use dataplane_telemetry::WallNanos;
 use serde_json::Value;
 
 use crate::app::Made;
+use crate::kept::Kept;
 use crate::policy_tests::Placed;
 use crate::{catalog, policy_tests};
 
@@ -35,9 +36,14 @@ pub(crate) struct Built {
 ///
 /// # Errors
 /// Everything that is wrong, with file, line and column where there are any.
-pub(crate) fn build(revision: u64, at: Time, set: &ObjectSet) -> Result<Built, Problem> {
+pub(crate) fn build(
+    kept: &Kept,
+    revision: u64,
+    at: Time,
+    set: &ObjectSet,
+) -> Result<Built, Problem> {
     let cases = policy_tests::cases(set, at)?;
-    let compiled = compile(set, &cases)?;
+    let compiled = compile(kept, set, &cases)?;
     let tests = policy_tests::run(&compiled, &cases);
     if tests.failed > 0 {
         return Err(policy_tests::failed(&tests));
@@ -78,10 +84,10 @@ fn try_out(bundle: Bundle) -> Result<(), Problem> {
 ///
 /// # Errors
 /// Everything that the compiler refuses.
-pub(crate) fn compile(set: &ObjectSet, cases: &[Placed]) -> Result<Compiled, Problem> {
+pub(crate) fn compile(kept: &Kept, set: &ObjectSet, cases: &[Placed]) -> Result<Compiled, Problem> {
     let mut input = input(set);
     input.directory.note_cases(&policy_tests::all(cases));
-    controlplane_compile::compile(&input).map_err(refused)
+    kept.with(|compiler| compiler.compile(&input)).map_err(refused)
 }
 
 fn refused(diagnostics: Vec<Diagnostic>) -> Problem {

@@ -40,7 +40,7 @@ pub(crate) async fn change(
     check(&next)?;
     let asked = outside::complete(app, &mut next).await?;
     let at = app.now();
-    let built = match build_apart(before.revision + 1, at, &next).await? {
+    let built = match build_apart(app, before.revision + 1, at, &next).await? {
         Ok(built) => built,
         Err(mut problem) => {
             // A policy may name a tool only because its server could not be asked.
@@ -99,12 +99,13 @@ fn check(set: &ObjectSet) -> Result<(), Fault> {
 
 /// Compiling takes the time it takes: not on the runtime's own threads.
 pub(crate) async fn build_apart(
+    app: &App,
     revision: u64,
     at: controlplane_api::Time,
     set: &ObjectSet,
 ) -> Result<Result<Built, Problem>, Fault> {
-    let set = set.clone();
-    let built = tokio::task::spawn_blocking(move || build::build(revision, at, &set)).await;
+    let (set, kept) = (set.clone(), Arc::clone(&app.compiler));
+    let built = tokio::task::spawn_blocking(move || build::build(&kept, revision, at, &set)).await;
     built.map_err(|error| Fault::ours(format!("the compiler failed: {error}")))
 }
 
@@ -140,7 +141,7 @@ pub(crate) async fn resume(app: &Arc<App>) -> Result<(), Fault> {
         return Ok(());
     }
     // As of the revision's own time: the same bytes as when it was made.
-    let next = match build_apart(stored.revision, stored.at, &stored.set).await? {
+    let next = match build_apart(app, stored.revision, stored.at, &stored.set).await? {
         Ok(built) => InForce { stored, made: Some(built.made), fault: None },
         Err(problem) => {
             tracing::error!(revision = stored.revision, %problem, "the stored revision cannot be made");

@@ -26,6 +26,7 @@ mod discover;
 mod explain;
 mod fault;
 mod jwks;
+mod kept;
 mod keys;
 mod kills;
 mod listen;

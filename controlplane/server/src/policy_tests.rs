@@ -11,6 +11,7 @@ use dataplane_policy::{CallerKind, Era};
 use dataplane_telemetry::WallNanos;
 use serde_json::Value;
 
+use crate::kept::Kept;
 use crate::{build, catalog};
 
 /// A case with its place.
@@ -107,9 +108,9 @@ pub(crate) fn run(compiled: &Compiled, cases: &[Placed]) -> TestReport {
 ///
 /// # Errors
 /// When the set cannot be compiled.
-pub(crate) fn report(set: &ObjectSet, now: Time) -> Result<TestReport, Problem> {
+pub(crate) fn report(kept: &Kept, set: &ObjectSet, now: Time) -> Result<TestReport, Problem> {
     let cases = cases(set, now)?;
-    Ok(run(&build::compile(set, &cases)?, &cases))
+    Ok(run(&build::compile(kept, set, &cases)?, &cases))
 }
 
 /// Failed tests as the refusal of a change.
