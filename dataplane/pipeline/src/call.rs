@@ -172,6 +172,7 @@ impl Stages {
             forwarded: None,
             is_sent: false,
             stream: None,
+            passing: None,
             sent_in: None,
             may_reopen: is_open,
         }

@@ -22,7 +22,7 @@ use crate::exchange::Exchange;
 use crate::fault::{Fault, Refusal, ServerFault};
 use crate::incoming::Incoming;
 use crate::ledger::RecordNumber;
-use crate::limits::{ANSWER_NS_MAX, HEAD_NS_MAX};
+use crate::limits::{ANSWER_NS_MAX, HEAD_NS_MAX, PIECE_BYTES_KEPT};
 use crate::outcome::Outcome;
 
 /// What the shell does next.
@@ -81,6 +81,16 @@ enum Then {
     Close,
 }
 
+/// What a client has of an answer that has not ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Begun {
+    Nothing,
+    /// Events; another may say what went wrong.
+    Stream,
+    /// A part of one text; nothing can be said any more.
+    Text,
+}
+
 /// A client connection.
 pub struct Connection {
     peer: IpAddr,
@@ -97,8 +107,8 @@ pub struct Connection {
     /// The id of the request whose answer waits, in `inbox`, and whether a server may have run it.
     asked: Range<usize>,
     has_run: bool,
-    /// Whether a part of the answer is with the client: what follows must be of the same stream.
-    has_answered: bool,
+    /// What of the answer is with the client: what follows must be of the same kind.
+    begun: Begun,
     fate: Option<Fate>,
     deadline: Nanos,
     /// Whether a part of a request has come. The inbox itself may be with the kernel.
@@ -122,7 +132,7 @@ impl Connection {
             exchange: None,
             asked: 0..0,
             has_run: false,
-            has_answered: false,
+            begun: Begun::Nothing,
             fate: None,
             deadline: now.plus(HEAD_NS_MAX),
             has_part: false,
@@ -176,6 +186,13 @@ impl Connection {
     /// Bytes from the server.
     pub fn answer(&mut self) -> &mut Vec<u8> {
         self.incoming.buffer()
+    }
+
+    /// Memory that its buffers take: what one client, or its server, can make us keep.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        let own = [&self.inbox, &self.outbox, &self.forward];
+        own.iter().map(|buffer| buffer.capacity()).sum::<usize>() + self.incoming.buffer_bytes()
     }
 
     /// What becomes of the server's connection, told once.
@@ -309,7 +326,10 @@ impl Connection {
         match then {
             Then::Close => self.state = State::Closed,
             Then::Receive => {
-                (self.state, self.has_answered) = (State::Receive, true);
+                self.outbox.shrink_to(PIECE_BYTES_KEPT);
+                let passes = self.exchange.as_ref().is_some_and(Exchange::has_begun_to_pass);
+                self.begun = if passes { Begun::Text } else { Begun::Stream };
+                self.state = State::Receive;
                 // What came while the client was slow is read now: it stalls only its own server.
                 self.on_upstream_bytes(core, now);
             }

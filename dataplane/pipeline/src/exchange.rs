@@ -2,7 +2,7 @@
 //!
 //! A legacy server may first have to be told `initialize`; that is the same exchange in an earlier
 //! stage. An answer reaches the client only behind its record: a JSON answer is held whole, of a
-//! stream the last event is held. A call that may have run is never sent again; the one repetition
+//! stream the last event is held, of a long answer its end. A call that may have run is never sent again; the one repetition
 //! is after a 404, by which a legacy server says that it does not know the session and ran nothing.
 
 use std::ops::Range;
@@ -22,7 +22,9 @@ use crate::core::{Announcement, Core};
 use crate::fault::{Fault, ServerFault};
 use crate::incoming::{Heard, Incoming};
 use crate::ledger::RecordNumber;
+use crate::limits::HELD_ANSWER_BYTES_MAX;
 use crate::outcome::Outcome;
+use crate::passing::{self, Passing};
 use crate::stages::Shared;
 use crate::stream::Stream;
 use crate::upstream_sessions::SessionNumber;
@@ -54,6 +56,7 @@ pub struct Exchange {
     /// Whether the shell has taken the request to send it: from then on it may have run.
     pub(crate) is_sent: bool,
     pub(crate) stream: Option<Stream>,
+    pub(crate) passing: Option<Box<Passing>>,
     /// The server's session that the call was sent in, where the server keeps one.
     pub(crate) sent_in: Option<SessionNumber>,
     pub(crate) may_reopen: bool,
@@ -101,7 +104,7 @@ impl Exchange {
 
     /// Whether the client has been told 200 already.
     pub(crate) fn is_streaming(&self) -> bool {
-        self.has_begun_stream()
+        self.has_begun_stream() || self.has_begun_to_pass()
     }
 
     pub(crate) fn request_id<'b>(&self, inbox: &'b [u8]) -> &'b [u8] {
@@ -177,9 +180,11 @@ impl Exchange {
         outbox: &mut Vec<u8>,
         now: Now,
     ) -> Progress {
+        let is_call = self.stage == Stage::Calling;
         let max = u64::from(self.configuration.catalog.limits.answer_bytes_max);
-        // Only the answer to the call is read event by event; the rest is kept whole.
-        let heard = match incoming.on_bytes(max, self.stage == Stage::Calling) {
+        // Only the answer to the call is read event by event, or may be long; the rest is held.
+        let max = if is_call { max } else { max.min(HELD_ANSWER_BYTES_MAX as u64) };
+        let heard = match incoming.on_bytes(max, is_call) {
             Ok(heard) => heard,
             Err(dataplane_upstream::ResponseFault::TooLong { max }) => {
                 return Progress::Failed(ServerFault::TooLong { bytes_max: max });
@@ -197,11 +202,22 @@ impl Exchange {
             Stage::Calling if incoming.is_stream() => {
                 self.on_stream(core, incoming, heard, inbox, outbox, now)
             }
+            Stage::Calling if head.status == 200 && self.passes(incoming) => {
+                self.on_long(core, incoming, heard, inbox, outbox, now)
+            }
+            Stage::Calling if head.status != 200 && passing::is_long(incoming) => {
+                Progress::Failed(ServerFault::Status(head.status))
+            }
             Stage::Calling if heard == Heard::Complete => {
                 self.on_answer(core, incoming, head.status, inbox, outbox, now)
             }
             Stage::Calling => Progress::More,
         }
+    }
+
+    fn passes(&self, incoming: &Incoming) -> bool {
+        let may_pass = || passing::suits(self.revision) && passing::is_long(incoming);
+        self.passing.is_some() || may_pass()
     }
 
     /// The answer to `initialize`, by JSON or as an event.
@@ -302,6 +318,9 @@ impl Exchange {
         }
         let outcome = Outcome::of(fault);
         let gate = self.record_end(core, inbox, outcome, now)?;
+        if self.has_begun_to_pass() {
+            return Some(gate);
+        }
         let id = self.request_id(inbox);
         let configuration = Some(self.configuration.as_ref().as_ref());
         let teller = &mut core.stages.teller;

@@ -150,9 +150,12 @@ fn call(key: &str, arguments: &str) -> Vec<u8> {
 
 fn answer() -> Vec<u8> {
     let body = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"resultType":"complete"}}"#;
+    answer_of(body.len(), body)
+}
+
+fn answer_of(length: usize, body: &str) -> Vec<u8> {
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
@@ -234,7 +237,13 @@ mod tests {
     #[test]
     fn every_cut_and_every_changed_byte_of_either_side() {
         let (_, key) = fixture();
-        for whole in [call(key, "{}"), answer()] {
+        // One that is announced to be long passes as it comes.
+        let length = crate::limits::HELD_ANSWER_BYTES_MAX + 1;
+        let long = answer_of(
+            length,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":[1,"b"],"isError":true,"content":[]},"x":1"#,
+        );
+        for whole in [call(key, "{}"), answer(), long] {
             for at in 0..whole.len() {
                 conversation(&whole[..at]);
                 let mut changed = whole.clone();

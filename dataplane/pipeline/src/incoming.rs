@@ -39,6 +39,16 @@ impl Incoming {
         (self.head, self.decoder) = (None, None);
     }
 
+    /// What has come of the body is dealt with; memory that a long one took is given back.
+    pub(crate) fn forget_body(&mut self) {
+        self.body.clear();
+        self.body.shrink_to(KEPT_BYTES);
+    }
+
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.raw.capacity() + self.body.capacity()
+    }
+
     /// Where the shell appends what the server sent.
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.raw

@@ -9,7 +9,7 @@
 //! 4. `methods`: what the gateway answers itself, or
 //! 5. `call`: its tool looked up; kills, policy, quotas; the intent on record;
 //! 6. `exchange`, `outgoing`: the call written anew, with its lease;
-//! 7. `incoming`, `stream`, `outcome`: the answer judged, the outcome on record, then released;
+//! 7. `incoming`, `stream`, `passing`, `outcome`: the answer judged, the outcome on record, then released;
 //! 8. `wire`: the one mapping from a fault to a status, a code and a sentence.
 //!
 //! Pure: equal inputs give equal steps. It is what is simulated, fuzzed and counted.
@@ -32,6 +32,7 @@ pub mod limits;
 mod methods;
 mod outcome;
 mod outgoing;
+mod passing;
 mod random;
 pub mod route;
 pub mod session;

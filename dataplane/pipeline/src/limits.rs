@@ -15,6 +15,13 @@ pub const IDLE_NS_MAX: u64 = 75_000_000_000;
 /// (`send_timeout 60s`).
 pub const ANSWER_NS_MAX: u64 = 60_000_000_000;
 
+/// Of a server's answer in JSON so much is held and judged whole; a longer one passes piece by piece.
+/// **Ours**: few answers are longer, and what is held is what one slow client can make us keep.
+pub const HELD_ANSWER_BYTES_MAX: usize = 256 * 1_024;
+
+/// Memory that is kept between two pieces of one answer.
+pub(crate) const PIECE_BYTES_KEPT: usize = 32 * 1_024;
+
 /// Memory that an idle connection keeps of each buffer.
 pub const BUFFER_BYTES_KEPT: usize = 4_096;
 

@@ -149,7 +149,7 @@ impl Exchange {
     }
 }
 
-fn write_piece(head: &Head, piece: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_piece(head: &Head, piece: &[u8], out: &mut Vec<u8>) {
     if !head.takes_chunks {
         out.extend_from_slice(piece);
         return;
@@ -159,7 +159,7 @@ fn write_piece(head: &Head, piece: &[u8], out: &mut Vec<u8>) {
     write_chunk_end(out);
 }
 
-fn end(head: &Head, out: &mut Vec<u8>) {
+pub(crate) fn end(head: &Head, out: &mut Vec<u8>) {
     if head.takes_chunks {
         out.extend_from_slice(LAST_CHUNK);
     }

@@ -78,6 +78,8 @@ pub enum AnswerFault {
     InputRequired,
     #[error("the server asked something without a usable id")]
     BadRequest,
+    #[error("the server's answer is too long to be held, and is no result")]
+    LongAndNoResult,
 }
 
 /// The client that waits for the answer.
@@ -178,7 +180,7 @@ fn notice(message: &Message<'_>) -> Notice {
     }
 }
 
-const RESULT_KEYS: [&str; 5] =
+pub(crate) const RESULT_KEYS: [&str; 5] =
     ["resultType", "isError", "content", "structuredContent", "requestState"];
 
 fn judge_result(document: Document<'_>, result: usize) -> Result<AnswerKind, AnswerFault> {
@@ -215,7 +217,7 @@ fn judge_result(document: Document<'_>, result: usize) -> Result<AnswerKind, Ans
 
 /// Whether readers that ignore case take `key` for `known`. Beside ASCII, just these two fold to
 /// letters of it.
-fn folds_to(key: &str, known: &str) -> bool {
+pub(crate) fn folds_to(key: &str, known: &str) -> bool {
     let fold = |character: char| match character {
         '\u{17F}' => 's',
         '\u{212A}' => 'k',

@@ -57,7 +57,7 @@ fn modern(out: &mut Vec<u8>, document: Document<'_>, result: usize, result_type:
 }
 
 /// What a modern result says about itself and a legacy one does not.
-const MODERN_KEYS: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
+pub(crate) const MODERN_KEYS: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
 
 fn legacy(out: &mut Vec<u8>, document: Document<'_>, result: usize, revision: Revision) {
     let structured = document.get(result, "structuredContent");

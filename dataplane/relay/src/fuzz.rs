@@ -2,7 +2,8 @@
 
 use dataplane_parse::{Limits, Parser, Revision};
 
-use crate::answer::{AnswerKind, Client, judge, judge_into};
+use crate::answer::{AnswerFault, AnswerKind, Client, judge, judge_into};
+use crate::long::LongAnswer;
 use crate::reply::ReplyId;
 use crate::sse;
 
@@ -58,4 +59,41 @@ pub fn answer(bytes: &[u8]) {
             Err(_) => assert!(sent.is_empty()),
         }
     }
+    for revision in [Revision::V2025_06_18, Revision::V2026_07_28] {
+        long(&mut parser, bytes, revision);
+    }
+}
+
+/// What passes as a long answer is the same however it is cut, and judged as if it had been held;
+/// what does not pass is never ended.
+fn long(parser: &mut Parser, bytes: &[u8], revision: Revision) {
+    let client = Client { id: ReplyId::Raw(b"\"mine\""), revision };
+    let step = usize::from(bytes.first().copied().unwrap_or(0) % 7) + 1;
+    let whole = pass(&client, &[bytes]);
+    let pieces: Vec<&[u8]> = bytes.chunks(step).collect();
+    let cut = pass(&client, &pieces);
+    assert_eq!(whole.is_ok(), cut.is_ok(), "{whole:?} {cut:?}");
+    let Ok((kind, sent)) = whole else { return };
+    assert_eq!(cut, Ok((kind, sent.clone())));
+    // Numbers that no double holds are refused by the held answers' parser only.
+    if let Ok(held) = judge(parser, bytes, b"7") {
+        assert_eq!(held.kind, kind);
+        let again = judge(parser, &sent, b"\"mine\"").map(|answer| answer.kind);
+        let AnswerKind::Result { is_error, .. } = kind else { return };
+        assert!(
+            matches!(again, Ok(AnswerKind::Result { is_error: same, .. }) if same == is_error),
+            "{again:?}"
+        );
+    }
+}
+
+type Passed = Result<(AnswerKind, Vec<u8>), AnswerFault>;
+
+fn pass(client: &Client<'_>, pieces: &[&[u8]]) -> Passed {
+    let mut answer = LongAnswer::new(Limits::ANSWER, [9; 16]);
+    let mut out = Vec::new();
+    for piece in pieces {
+        answer.push(piece, b"7", client, &mut out)?;
+    }
+    answer.finish(client, &mut out).map(|kind| (kind, out))
 }

@@ -13,7 +13,9 @@ pub mod answer;
 mod bridge;
 pub mod fuzz;
 pub mod list;
+pub mod long;
 mod reply;
+mod scan;
 pub mod sse;
 mod welcome;
 

@@ -156,6 +156,9 @@ impl Client {
         let text = String::from_utf8(std::mem::take(&mut self.received)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
         let status = head.get(9..12).and_then(|digits| digits.parse().ok()).unwrap();
-        Reply { status, head: head.into(), body: body.into() }
+        let is_passed = head.contains("\r\nTransfer-Encoding: chunked")
+            && head.contains("\r\nContent-Type: application/json");
+        let body = if is_passed { crate::http::whole(body).expect(body) } else { body.to_owned() };
+        Reply { status, head: head.into(), body }
     }
 }

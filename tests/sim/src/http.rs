@@ -108,6 +108,26 @@ pub fn ok(headers: &[(&str, &str)], body: &Value) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// A chunked body without its framing; `None` when it has not ended.
+///
+/// # Panics
+/// When it is framed in no way.
+#[must_use]
+pub fn whole(mut body: &str) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let (data, rest) = (rest.get(..size)?, rest.get(size..)?);
+        body = rest.strip_prefix("\r\n")?;
+        if size == 0 {
+            assert!(body.is_empty(), "{} bytes after the end", body.len());
+            return Some(text);
+        }
+        text.push_str(data);
+    }
+}
+
 /// The JSON-RPC message that a forwarded request carries.
 ///
 /// # Panics

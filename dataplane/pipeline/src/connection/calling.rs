@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use dataplane_telemetry::Now;
 
-use super::{Connection, Fate, State, Then};
+use super::{Begun, Connection, Fate, State, Then};
 use crate::core::Core;
 use crate::exchange::Progress;
 use crate::fault::{Fault, Incident};
@@ -85,11 +85,13 @@ impl Connection {
             self.unrecorded(core, now);
             return;
         };
-        let is_streaming = exchange.is_streaming();
+        let (is_streaming, is_passing) = (exchange.is_streaming(), exchange.has_begun_to_pass());
         self.end_exchange();
         self.fate = Some(Fate::Close);
         self.reply(Some(gate), now);
-        if is_streaming {
+        if is_passing {
+            self.cut();
+        } else if is_streaming {
             // The head said 200 long ago: the event said why, and the end of the stream shows it.
             self.state = State::Reply { gate: Some(gate), then: Then::Close };
         }
@@ -104,12 +106,16 @@ impl Connection {
             self.end_exchange();
             self.fate = Some(Fate::Close);
         }
+        if self.begun == Begun::Text {
+            self.cut();
+            return;
+        }
         let why = core.stages.log_fault();
         let id = self.inbox.get(self.asked.clone()).unwrap_or_default();
         let teller = &mut core.stages.teller;
         self.outbox.clear();
         match &self.head {
-            Some(head) if self.has_answered => {
+            Some(head) if self.begun == Begun::Stream => {
                 teller.write_unrecorded(&why, self.has_run, id);
                 Stream::end_with(&teller.body, head, &mut self.outbox);
             }
@@ -117,6 +123,12 @@ impl Connection {
         }
         self.state = State::Reply { gate: None, then: Then::Close };
         self.deadline = now.mono.plus(ANSWER_NS_MAX);
+    }
+
+    /// The client has a part of an answer that will have no end, and must not take it for the whole.
+    fn cut(&mut self) {
+        self.outbox.clear();
+        self.state = State::Closed;
     }
 
     /// Nobody is there to be answered.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use dataplane_ingress::{ChunkDecoder, Framing, Method, Parsed, parse_head};
 use dataplane_telemetry::{Nanos, Now};
 
-use super::{Connection, State, Then};
+use super::{Begun, Connection, State, Then};
 use crate::admit::Admitted;
 use crate::core::Core;
 use crate::fault::{Fault, Refusal};
@@ -146,7 +146,7 @@ impl Connection {
         }
         self.incoming.reset();
         (self.head, self.exchange, self.body, self.request_end) = (None, None, 0..0, 0);
-        (self.asked, self.has_run, self.has_answered) = (0..0, false, false);
+        (self.asked, self.has_run, self.begun) = (0..0, false, Begun::Nothing);
         self.state = State::Head;
         let patience = if self.inbox.is_empty() { IDLE_NS_MAX } else { HEAD_NS_MAX };
         self.deadline = now.mono.plus(patience);
