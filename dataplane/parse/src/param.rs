@@ -57,16 +57,22 @@ impl ParamHeader {
     /// # Errors
     /// When a declaration breaks a rule of the specification.
     pub fn of_definition(parser: &mut Parser, json: &[u8]) -> Result<Vec<Self>, SchemaFault> {
-        parser.with_document(json, |document| {
-            let mut found = Vec::new();
-            let mut seen = 0;
-            if let Some(schema) = document.get(0, "inputSchema") {
-                collect(document, schema, &mut Vec::new(), &mut found)?;
-                seen = count(document, schema);
-            }
-            // What the chain of properties does not reach stands where no argument can be found.
-            if seen == found.len() { Ok(found) } else { Err(SchemaFault::OffChain) }
-        })?
+        parser.with_document(json, Self::of_document)?
+    }
+
+    /// As [`Self::of_definition`], of a definition that is being read.
+    ///
+    /// # Errors
+    /// When a declaration breaks a rule of the specification.
+    pub fn of_document(document: Document<'_>) -> Result<Vec<Self>, SchemaFault> {
+        let mut found = Vec::new();
+        let mut seen = 0;
+        if let Some(schema) = document.get(0, "inputSchema") {
+            collect(document, schema, &mut Vec::new(), &mut found)?;
+            seen = count(document, schema);
+        }
+        // What the chain of properties does not reach stands where no argument can be found.
+        if seen == found.len() { Ok(found) } else { Err(SchemaFault::OffChain) }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use dataplane_bundle::{Bundle, Catalog, Era, Expect, Per, Revision, SelfTest};
+use dataplane_bundle::{Bundle, Catalog, Era, Expect, Per, Revision, SelfTest, Tool};
 use dataplane_parse::Parser;
 use dataplane_policy::{Call, CallerFacts, CallerKind, Context, ServerIndex, Table, ToolIndex};
 use dataplane_quota::Limit;
@@ -98,9 +98,11 @@ impl Configuration {
         let table = Table::load(&table).map_err(|fault| Unfit::Table(fault.to_string()))?;
         crate::admit::verifier(&catalog)?;
         let servers = upstreams(&catalog, &table)?;
-        let tools = tools(&catalog, &table)?;
+        let listed = listed(&catalog, &table)?;
+        let tools = listed.iter().flatten();
+        let tools = tools.map(|tool| ToolFacts { destructive: tool.destructive }).collect();
         let quotas = quotas(&catalog, &table)?;
-        let list = tool_list(&catalog, &table)?;
+        let list = tool_list(&listed, &table)?;
         let first = |(server, _)| table.tools(server).next().map_or(0, |(tool, _)| tool.0);
         let firsts = table.servers().map(first).collect();
         let made = Self { revision, catalog, table, servers, quotas, list, tools, firsts };
@@ -241,23 +243,29 @@ fn upstream(server: &dataplane_bundle::Server) -> Result<Upstream, Unfit> {
     })
 }
 
-fn tools(catalog: &Catalog, table: &Table) -> Result<Vec<ToolFacts>, Unfit> {
-    let mut facts = Vec::new();
+/// The catalog's tools of each server, in the table's order: the same tools, by their names.
+fn listed<'c>(catalog: &'c Catalog, table: &Table) -> Result<Vec<Vec<&'c Tool>>, Unfit> {
+    let mut all = Vec::with_capacity(catalog.servers.len());
     for (index, name) in table.servers() {
         let server = catalog.servers.iter().find(|server| server.name == name);
-        let listed = server.map_or(&[][..], |server| server.tools.as_slice());
-        let unfit = |tool: &str| Unfit::Tool { server: name.to_owned(), tool: tool.to_owned() };
-        for (_, tool) in table.tools(index) {
-            let found = listed.iter().find(|listed| listed.name == tool);
-            let destructive = found.ok_or_else(|| unfit(tool))?.destructive;
-            facts.push(ToolFacts { destructive });
+        let mut listed: Vec<&Tool> =
+            server.map_or(Vec::new(), |found| found.tools.iter().collect());
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut decided = table.tools(index).map(|(_, tool)| tool);
+        let mut offered = listed.iter().map(|tool| tool.name.as_str());
+        loop {
+            let odd = match (decided.next(), offered.next()) {
+                (None, None) => break,
+                (Some(decided), Some(offered)) if decided == offered => continue,
+                // Both ascend, so the lesser of two is missing on the other side.
+                (Some(decided), Some(offered)) => decided.min(offered),
+                (Some(only), None) | (None, Some(only)) => only,
+            };
+            return Err(Unfit::Tool { server: name.to_owned(), tool: odd.to_owned() });
         }
-        let odd = listed.iter().find(|tool| table.find_tool(index, tool.name.as_bytes()).is_none());
-        if let Some(odd) = odd {
-            return Err(unfit(&odd.name));
-        }
+        all.push(listed);
     }
-    Ok(facts)
+    Ok(all)
 }
 
 fn quotas(catalog: &Catalog, table: &Table) -> Result<Vec<QuotaRule>, Unfit> {
@@ -287,15 +295,9 @@ fn quotas(catalog: &Catalog, table: &Table) -> Result<Vec<QuotaRule>, Unfit> {
     catalog.quotas.iter().map(rule).collect()
 }
 
-fn tool_list(catalog: &Catalog, table: &Table) -> Result<ToolList, Unfit> {
-    let definitions = table.servers().map(|(index, name)| {
-        let server = catalog.servers.iter().find(|server| server.name == name);
-        let listed = server.map_or(&[][..], |server| server.tools.as_slice());
-        let tools = table.tools(index).filter_map(|(_, tool)| {
-            let found = listed.iter().find(|listed| listed.name == tool)?;
-            Some(ToolDefinition { name: tool, definition: found.definition.as_bytes() })
-        });
-        (name, tools.collect::<Vec<_>>())
+fn tool_list(listed: &[Vec<&Tool>], table: &Table) -> Result<ToolList, Unfit> {
+    let definitions = table.servers().zip(listed).map(|((_, name), tools)| {
+        (name, tools.iter().map(|tool| definition(tool)).collect::<Vec<_>>())
     });
     let definitions: Vec<_> = definitions.collect();
     let servers: Vec<_> =
@@ -303,4 +305,8 @@ fn tool_list(catalog: &Catalog, table: &Table) -> Result<ToolList, Unfit> {
     ToolList::new(&servers).map_err(|fault| {
         Unfit::Definitions(format!("{}/{}: {:?}", fault.server, fault.tool, fault.why))
     })
+}
+
+fn definition(tool: &Tool) -> ToolDefinition<'_> {
+    ToolDefinition { name: &tool.name, definition: tool.definition.as_bytes() }
 }

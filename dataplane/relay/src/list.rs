@@ -128,7 +128,9 @@ impl ToolList {
     /// # Errors
     /// When a definition is not strict JSON or has another name.
     pub fn new(servers: &[ServerTools<'_>]) -> Result<Self, ListFault> {
-        let mut list = Self::default();
+        let definitions = servers.iter().flat_map(|server| server.tools);
+        let bytes = definitions.map(|tool| tool.definition.len()).sum();
+        let mut list = Self { text: Vec::with_capacity(bytes), ..Self::default() };
         let mut parser = Parser::new(Limits::ANSWER);
         for (server, described) in servers.iter().enumerate() {
             let first = list.tools.len();
@@ -150,11 +152,12 @@ impl ToolList {
         place: usize,
         tool: &ToolDefinition<'_>,
     ) -> Result<(), ListFaultKind> {
-        let name = parser.with_document(tool.definition, |document| {
+        let read = parser.with_document(tool.definition, |document| {
             let value = document.get(0, "name")?;
-            (document.text(value)? == tool.name).then(|| document.extent(value))
+            let named = document.text(value)? == tool.name;
+            named.then(|| (document.extent(value), ParamHeader::of_document(document)))
         })?;
-        let name = name.ok_or(ListFaultKind::Name)?;
+        let (name, params) = read.ok_or(ListFaultKind::Name)?;
         // Nothing but white space can stand around an object that was read.
         let definition = tool.definition;
         let (head, tail) =
@@ -175,7 +178,7 @@ impl ToolList {
             end: self.text.len(),
             plain: tool.name.into(),
             federated: [server_name, SEPARATOR, tool.name].concat().into(),
-            params: ParamHeader::of_definition(parser, definition).map(Into::into),
+            params: params.map(Into::into),
         });
         Ok(())
     }
