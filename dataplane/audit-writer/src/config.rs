@@ -40,15 +40,16 @@ pub struct Config {
     pub checkpoint_records: u64,
     /// or when there are new ones after so long.
     pub checkpoint_ms: u64,
-    /// An operator's word that a log may grow although it is shorter than its last checkpoint says.
+    /// An operator's word that a log may grow although records of it are lost.
     pub accept_loss: Option<LossAcceptance>,
 }
 
-/// Who lets a shortened log grow, and why; it becomes a record.
+/// Who lets a log with a loss grow, and which loss; it becomes a record.
 #[derive(Clone, Debug)]
 pub struct LossAcceptance {
+    /// Each as [`StartFault::loss`] names it: one acceptance is for one loss and no later one.
+    pub losses: Vec<String>,
     pub operator: String,
-    pub reason: String,
 }
 
 impl Config {
@@ -82,32 +83,66 @@ pub enum StartFault {
     #[error("no space left for the audit log in {0}: free or add space, then start again")]
     Full(PathBuf),
     #[error(
-        "the audit log in {path} is damaged at byte {offset}: whole groups follow a broken one. \
-         Keep a copy, run `portcullis audit verify`, then start with an operator's acceptance of the loss"
+        "the audit log in {path} is damaged at byte {offset}. Keep a copy, run `portcullis audit verify`, \
+         then start with {}", self.flag()
     )]
     Damaged { path: PathBuf, offset: u64 },
     #[error(
         "the audit log holds {found} records, its last checkpoint says {expected}: {missing} are missing. \
-         Restore them, or start with an operator's acceptance of the loss",
+         Restore them, or start with {}", self.flag(),
         missing = expected - found
     )]
-    Truncated { expected: u64, found: u64 },
+    Truncated { expected: u64, found: u64, root: [u8; 32] },
     #[error(
         "the audit log's first {size} records are not those that its checkpoint was signed over. \
-         Keep a copy, run `portcullis audit verify`, then start with an operator's acceptance of the loss"
+         Keep a copy, run `portcullis audit verify`, then start with {}", self.flag()
     )]
-    Forked { size: u64 },
+    Forked { size: u64, root: [u8; 32] },
     #[error(
         "the audit log's segment {0} is of a format that is not known here: start the release that wrote it"
     )]
     Unknown(PathBuf),
     #[error(
-        "the checkpoint in {path} cannot be read: {fault}. Restore it, or start with an operator's \
-         acceptance of the loss"
+        "the checkpoint in {path} cannot be read: {fault}. Restore it, or start with {}",
+        self.flag()
     )]
-    Checkpoint { path: PathBuf, fault: NoteFault },
+    Checkpoint { path: PathBuf, fault: NoteFault, hash: [u8; 32] },
     #[error(
         "the audit log in this directory belongs to {found}, not to {expected}: use its own directory"
     )]
     Origin { expected: String, found: String },
+}
+
+impl StartFault {
+    /// What an operator's acceptance has to name, where records are lost: in words that no other loss
+    /// of this log has. Sizes and the checkpoint's root make it so.
+    #[must_use]
+    pub fn loss(&self) -> Option<String> {
+        let short = |root: &[u8; 32]| {
+            let bytes = root.iter().take(4);
+            bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        match self {
+            Self::Damaged { path, offset } => {
+                let segment = path.file_stem()?.to_str()?.strip_prefix("segment-")?;
+                Some(format!("damaged-{}-{offset}", segment.trim_start_matches('0')))
+            }
+            Self::Truncated { expected, found, root } => {
+                Some(format!("cut-{expected}-{found}-{}", short(root)))
+            }
+            Self::Forked { size, root } => Some(format!("changed-{size}-{}", short(root))),
+            Self::Checkpoint { hash, .. } => Some(format!("checkpoint-{}", short(hash))),
+            Self::Config(..)
+            | Self::Locked(_)
+            | Self::Io { .. }
+            | Self::Full(_)
+            | Self::Unknown(_)
+            | Self::Origin { .. } => None,
+        }
+    }
+
+    fn flag(&self) -> String {
+        let loss = self.loss().unwrap_or_default();
+        format!("`--accept-audit-loss {loss}`, which is put on record")
+    }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Shared {
     /// Durable writes of groups since the start.
     pub(crate) groups: AtomicU64,
     fault: AtomicU64,
+    /// Acknowledged records are not on the disk as they were written. Stays for the process's life.
+    damaged: AtomicBool,
 }
 
 impl Shared {
@@ -99,6 +101,7 @@ impl Shared {
             size: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             fault: AtomicU64::new(0),
+            damaged: AtomicBool::new(false),
         }
     }
 
@@ -115,7 +118,16 @@ impl Shared {
     }
 
     pub(crate) fn fault(&self) -> Option<LogFault> {
-        LogFault::from_code(self.fault.load(Ordering::Acquire))
+        let fault = LogFault::from_code(self.fault.load(Ordering::Acquire));
+        fault.or_else(|| self.is_damaged().then_some(LogFault::Damaged))
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Release);
     }
 
     /// Whether that is news.

@@ -27,8 +27,9 @@ pub use reader::{Entry, Reader};
 pub use verify::verify_dir;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -42,7 +43,10 @@ use thread::Thread;
 /// The log's thread. Dropped without [`Writer::stop`], it stops all the same.
 #[derive(Debug)]
 pub struct Writer {
+    dir: PathBuf,
     shared: Arc<Shared>,
+    /// What became of the first write.
+    begun: Mutex<Option<Receiver<io::Result<()>>>>,
     thread: Mutex<Option<JoinHandle<Result<Checkpoint, LogFault>>>>,
 }
 
@@ -52,6 +56,17 @@ pub struct Writer {
 /// # Errors
 /// See [`StartFault`]: what a log that cannot be trusted or written needs.
 pub fn start(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
+    let (writer, lanes) = open(config)?;
+    writer.wait_until_written()?;
+    Ok((writer, lanes))
+}
+
+/// As [`start`], without the wait: [`Writer::wait_until_written`] is to follow. What the lanes hand
+/// over until then is written after the log's own first record.
+///
+/// # Errors
+/// What a log that cannot be trusted needs.
+pub fn open(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
     check(&config)?;
     let dir = config.dir.clone();
     let fault = |error| io_fault("thread", &dir, error);
@@ -65,12 +80,8 @@ pub fn start(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
     let (thread_shared, spawned) = (Arc::clone(&shared), std::thread::Builder::new());
     let run = move || run(config, opened, disk, thread_shared, states, &ready);
     let thread = spawned.name("audit-log".to_owned()).spawn(run).map_err(fault)?;
-    let writer = Writer { shared, thread: Mutex::new(Some(thread)) };
-    match begun.recv() {
-        Ok(Ok(())) => Ok((writer, lanes)),
-        Ok(Err(error)) => Err(io_fault("first write", &dir, error)),
-        Err(_) => Err(fault(io::Error::other("it ended before its first write"))),
-    }
+    let (begun, thread) = (Mutex::new(Some(begun)), Mutex::new(Some(thread)));
+    Ok((Writer { dir, shared, begun, thread }, lanes))
 }
 
 /// The thread's whole life.
@@ -120,6 +131,22 @@ fn check(config: &Config) -> Result<(), StartFault> {
 }
 
 impl Writer {
+    /// Waits until the log's first record of this start is durable.
+    ///
+    /// # Errors
+    /// The log cannot be written, and its thread has ended.
+    pub fn wait_until_written(&self) -> Result<(), StartFault> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match begun.map(|begun| begun.recv()) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(io_fault("first write", &self.dir, error)),
+            Some(Err(_)) => {
+                let error = io::Error::other("it ended before its first write");
+                Err(io_fault("thread", &self.dir, error))
+            }
+        }
+    }
+
     /// Records in the log that are on stable storage, earlier starts included.
     #[must_use]
     pub fn size(&self) -> u64 {

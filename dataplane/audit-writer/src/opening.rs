@@ -3,6 +3,9 @@
 //! A log that lost acknowledged records does not grow until an operator accepts it, and the acceptance
 //! is its next record. What a crash left unfinished is never overwritten and never counted: the log
 //! goes on in a new segment that disowns it.
+//!
+//! Where a mark fits, only what follows it is read here; what lies before it is checked once the log
+//! is open.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,12 +13,12 @@ use std::time::Duration;
 
 use dataplane_audit::log::{Log, Start};
 use dataplane_audit::{
-    Body, Checkpoint, Control, GROUP_BYTES_MAX, HeaderFault, Record, Recovered, Rest,
-    SegmentHeader, recover,
+    Body, Checkpoint, Control, GROUP_BYTES_MAX, HeaderFault, Mark, Record, Recovered, Rest,
+    SegmentHeader, recover, recover_behind,
 };
 
 use crate::config::{Config, StartFault};
-use crate::disk::{Disk, SegmentFile, io_fault, read_start, read_used};
+use crate::disk::{Disk, SegmentFile, io_fault, read_behind, read_start, read_used};
 
 /// The first segment, made while the start waits; the next ones have their full length.
 const FIRST_SEGMENT_BYTES: u64 = 2 << 20;
@@ -30,6 +33,12 @@ pub(crate) struct Opened {
     /// The number after the highest in use.
     pub(crate) next_number: u64,
     pub(crate) how: How,
+    /// Those that were accepted, by their names.
+    pub(crate) losses: String,
+    /// A state of this log that was signed, or nothing.
+    pub(crate) kept: Option<Checkpoint>,
+    /// What lies before it is still to be read.
+    pub(crate) unread: Option<Mark>,
 }
 
 /// What the log's first record of this start says.
@@ -44,14 +53,15 @@ struct Found {
     start: Start,
     current: Option<SegmentFile>,
     how: How,
+    unread: Option<Mark>,
 }
 
 pub(crate) fn open(disk: &Disk, config: &Config) -> Result<Opened, StartFault> {
     let fault = |error| io_fault("directory", disk.dir(), error);
     let numbers = disk.segments().map_err(fault)?;
     let next_number = numbers.last().map_or(1, |last| last + 1);
-    let accepted = config.accept_loss.is_some();
-    let kept = kept(disk, config, accepted)?;
+    let mut accepted = Accepted::new(config);
+    let kept = kept(disk, config, &mut accepted)?;
     let (mut found, mut spares) = (None, Vec::new());
     for number in numbers.into_iter().rev() {
         let path = disk.segment_path(number);
@@ -59,7 +69,8 @@ pub(crate) fn open(disk: &Disk, config: &Config) -> Result<Opened, StartFault> {
         let block = block.map_err(|error| io_fault("segment", &path, error))?;
         match SegmentHeader::decode(&block) {
             Ok(_) => {
-                found = Some(last_segment(disk, config, number, kept.as_ref())?);
+                let kept = kept.as_ref();
+                found = Some(last_segment(disk, config, number, &block, kept, &mut accepted)?);
                 break;
             }
             Err(HeaderFault::Blank) => spares.push(number),
@@ -67,17 +78,19 @@ pub(crate) fn open(disk: &Disk, config: &Config) -> Result<Opened, StartFault> {
                 // Its header did not arrive before a crash: nobody was told that it had.
                 disk.remove(number).map_err(|error| io_fault("segment", &path, error))?;
             }
-            Err(_) if accepted => (),
             Err(HeaderFault::Unknown) => return Err(StartFault::Unknown(path)),
-            Err(_) => return Err(StartFault::Damaged { path, offset: 0 }),
+            Err(_) => accepted.take(StartFault::Damaged { path, offset: 0 })?,
         }
     }
-    let Found { start, current, how } = match found {
+    let Found { start, current, how, unread } = match found {
         Some(found) => found,
-        None => empty(kept.as_ref(), accepted)?,
+        None => empty(kept.as_ref(), &mut accepted)?,
     };
+    let expected_size = kept.as_ref().map_or(0, |kept| kept.size);
+    let how = if accepted.losses.is_empty() { how } else { How::LossAccepted { expected_size } };
     let log = Log::new(config.signer.name(), config.boot, start);
-    let mut opened = Opened { log, current, spare: None, next_number, how };
+    let losses = accepted.losses.join(" ");
+    let mut opened = Opened { log, current, spare: None, next_number, how, losses, kept, unread };
     prepare(disk, config, &mut opened, spares)?;
     Ok(opened)
 }
@@ -109,7 +122,11 @@ fn prepare(
 }
 
 /// The checkpoint that this log wrote last.
-fn kept(disk: &Disk, config: &Config, accepted: bool) -> Result<Option<Checkpoint>, StartFault> {
+fn kept(
+    disk: &Disk,
+    config: &Config,
+    accepted: &mut Accepted<'_>,
+) -> Result<Option<Checkpoint>, StartFault> {
     let note = disk.checkpoint().map_err(|error| io_fault("checkpoint", disk.dir(), error))?;
     let Some(note) = note else { return Ok(None) };
     match Checkpoint::read_unverified(&note) {
@@ -118,62 +135,102 @@ fn kept(disk: &Disk, config: &Config, accepted: bool) -> Result<Option<Checkpoin
             expected: config.signer.name().to_owned(),
             found: checkpoint.origin,
         }),
-        Err(_) if accepted => Ok(None),
-        Err(fault) => Err(StartFault::Checkpoint { path: disk.dir().to_owned(), fault }),
+        Err(fault) => {
+            let (path, hash) = (disk.dir().to_owned(), dataplane_audit::tree::leaf_hash(&note));
+            accepted.take(StartFault::Checkpoint { path, fault, hash }).map(|()| None)
+        }
     }
 }
 
-fn empty(kept: Option<&Checkpoint>, accepted: bool) -> Result<Found, StartFault> {
-    let how = match kept.map_or(0, |kept| kept.size) {
-        0 => How::Clean,
-        expected_size if accepted => How::LossAccepted { expected_size },
-        expected => return Err(StartFault::Truncated { expected, found: 0 }),
-    };
-    Ok(Found { start: Start::Empty, current: None, how })
+fn empty(kept: Option<&Checkpoint>, accepted: &mut Accepted<'_>) -> Result<Found, StartFault> {
+    if let Some(Checkpoint { size: expected @ 1.., root, .. }) = kept {
+        let (expected, root) = (*expected, *root);
+        accepted.take(StartFault::Truncated { expected, found: 0, root })?;
+    }
+    Ok(Found { start: Start::Empty, current: None, how: How::Clean, unread: None })
 }
 
-/// Reads the segment that the log ended in.
+/// Reads the segment that the log ended in: what follows its mark if that leaves no doubt, else all.
 fn last_segment(
     disk: &Disk,
     config: &Config,
     number: u64,
+    block: &[u8],
     kept: Option<&Checkpoint>,
+    accepted: &mut Accepted<'_>,
 ) -> Result<Found, StartFault> {
     let path = disk.segment_path(number);
     let fault = |error| io_fault("segment", &path, error);
     let segment = disk.reopen(number).map_err(fault)?;
     // A crash leaves at most one group unfinished, so nothing of it lies further on.
-    let bytes = read_used(&segment.file, GROUP_BYTES_MAX as u64).map_err(fault)?;
+    let quiet = GROUP_BYTES_MAX as u64;
+    if let Some(mark) = disk.mark().filter(|mark| mark.number == number) {
+        let tail = read_behind(&segment.file, &mark, quiet).map_err(fault)?;
+        if let Some(recovered) = recover_behind(block, &mark, tail.bytes(), kept)
+            && recovered.scan.header.origin == config.signer.name()
+            && judge(&path, &recovered, kept).is_ok()
+        {
+            return Ok(Found { unread: Some(mark), ..go_on(&recovered, segment) });
+        }
+    }
+    let bytes = read_used(&segment.file, 0, quiet).map_err(fault)?;
     let damaged = |_| StartFault::Damaged { path: path.clone(), offset: 0 };
-    let recovered = recover(&bytes, kept).map_err(damaged)?;
+    let recovered = recover(bytes.bytes(), kept).map_err(damaged)?;
     let origin = &recovered.scan.header.origin;
     if origin != config.signer.name() {
         let (expected, found) = (config.signer.name().to_owned(), origin.clone());
         return Err(StartFault::Origin { expected, found });
     }
-    let expected_size = kept.map_or(0, |kept| kept.size);
-    match judge(&path, &recovered, expected_size) {
+    match judge(&path, &recovered, kept) {
         Ok(()) => Ok(go_on(&recovered, segment)),
-        Err(_) if config.accept_loss.is_some() => Ok(Found {
-            start: Start::after(&recovered.scan, false),
-            current: None,
-            how: How::LossAccepted { expected_size },
-        }),
-        Err(fault) => Err(fault),
+        Err(fault) => {
+            accepted.take(fault)?;
+            let start = Start::after(&recovered.scan, false);
+            Ok(Found { start, current: None, how: How::Clean, unread: None })
+        }
+    }
+}
+
+/// The losses that an operator has accepted and that are there.
+struct Accepted<'a> {
+    config: &'a Config,
+    losses: Vec<String>,
+}
+
+impl<'a> Accepted<'a> {
+    const fn new(config: &'a Config) -> Self {
+        Self { config, losses: Vec::new() }
+    }
+
+    /// Goes on past the fault if just this loss was accepted.
+    fn take(&mut self, fault: StartFault) -> Result<(), StartFault> {
+        let named = self.config.accept_loss.as_ref().map(|accepted| accepted.losses.as_slice());
+        match fault.loss() {
+            Some(loss) if named.unwrap_or_default().contains(&loss) => {
+                self.losses.push(loss);
+                Ok(())
+            }
+            _ => Err(fault),
+        }
     }
 }
 
 /// Whether the log may grow.
-fn judge(path: &Path, recovered: &Recovered<'_>, expected: u64) -> Result<(), StartFault> {
+fn judge(
+    path: &Path,
+    recovered: &Recovered<'_>,
+    kept: Option<&Checkpoint>,
+) -> Result<(), StartFault> {
     if let Rest::Damaged(offset) = recovered.rest {
         return Err(StartFault::Damaged { path: path.to_owned(), offset });
     }
-    let found = recovered.scan.position.tree.size();
+    let Some(Checkpoint { size, root, .. }) = kept else { return Ok(()) };
+    let (expected, root, found) = (*size, *root, recovered.scan.position.tree.size());
     if found < expected {
-        return Err(StartFault::Truncated { expected, found });
+        return Err(StartFault::Truncated { expected, found, root });
     }
     if recovered.agrees == Some(false) {
-        return Err(StartFault::Forked { size: expected });
+        return Err(StartFault::Forked { size: expected, root });
     }
     Ok(())
 }
@@ -189,11 +246,13 @@ fn go_on(recovered: &Recovered<'_>, segment: SegmentFile) -> Found {
             start: Start::after(scan, false),
             current: None,
             how: How::Recovered { disowned_bytes },
+            unread: None,
         },
         Rest::Zero => Found {
             start: Start::at(scan, segment.bytes),
             current: Some(segment),
             how: if closed { How::Clean } else { How::Recovered { disowned_bytes: 0 } },
+            unread: None,
         },
     }
 }
@@ -202,6 +261,6 @@ fn go_on(recovered: &Recovered<'_>, segment: SegmentFile) -> Found {
 fn is_unused(path: &Path) -> Result<bool, StartFault> {
     let fault = |error| io_fault("segment", path, error);
     let file = File::open(path).map_err(fault)?;
-    let bytes = read_used(&file, u64::MAX).map_err(fault)?;
-    Ok(bytes.iter().skip(dataplane_audit::BLOCK_BYTES).all(|byte| *byte == 0))
+    let bytes = read_used(&file, 0, u64::MAX).map_err(fault)?;
+    Ok(bytes.bytes().iter().skip(dataplane_audit::BLOCK_BYTES).all(|byte| *byte == 0))
 }

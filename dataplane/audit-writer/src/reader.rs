@@ -6,10 +6,16 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use dataplane_audit::{BLOCK_BYTES, Group, GroupReader, SegmentHeader, group_bytes, segment_name};
+use dataplane_audit::{
+    BLOCK_BYTES, Group, GroupReader, Mark, SegmentHeader, group_bytes, segment_name,
+};
 
 use crate::disk::{read_at, read_start, segments_of};
+
+/// What is checked without a pause: a fifth of a millisecond's work.
+const CHECKED_BYTES: u64 = 256 << 10;
 
 /// A record and its index.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,12 +131,32 @@ impl Reader {
     }
 
     fn segment(&self, number: u64) -> io::Result<Option<(SegmentHeader, Segment)>> {
-        let path = self.dir.join(segment_name(number));
-        let block = read_start(&path, BLOCK_BYTES as u64)?;
-        let Ok((header, header_hash)) = SegmentHeader::decode(&block) else { return Ok(None) };
-        let groups = GroupReader::new(&header, header_hash);
-        Ok(Some((header, Segment { number, file: File::open(&path)?, groups })))
+        segment_of(&self.dir, number)
     }
+}
+
+fn segment_of(dir: &Path, number: u64) -> io::Result<Option<(SegmentHeader, Segment)>> {
+    let path = dir.join(segment_name(number));
+    let block = read_start(&path, BLOCK_BYTES as u64)?;
+    let Ok((header, header_hash)) = SegmentHeader::decode(&block) else { return Ok(None) };
+    let groups = GroupReader::new(&header, header_hash);
+    Ok(Some((header, Segment { number, file: File::open(&path)?, groups })))
+}
+
+/// Whether a segment's groups, read from its first one on, lead to the mark. Pauses now and then, for
+/// the log's own writes.
+pub(crate) fn leads_to(dir: &Path, mark: &Mark, pause: Duration) -> io::Result<bool> {
+    let Some((_, mut segment)) = segment_of(dir, mark.number)? else { return Ok(false) };
+    let (mut buffer, mut paused_at) = (Vec::new(), 0);
+    while segment.groups.offset() < mark.position.offset {
+        let Some(group) = segment.group(&mut buffer)? else { return Ok(false) };
+        segment.groups.advance(&group);
+        if segment.groups.offset() - paused_at > CHECKED_BYTES {
+            paused_at = segment.groups.offset();
+            std::thread::sleep(pause);
+        }
+    }
+    Ok(segment.groups.is_at(&mark.position))
 }
 
 impl Segment {

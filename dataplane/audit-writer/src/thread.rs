@@ -16,7 +16,7 @@ use dataplane_telemetry::{Nanos, Now};
 use tokio_uring::buf::BoundedBuf;
 
 use crate::clock::{Steps, now};
-use crate::config::{Config, LossAcceptance};
+use crate::config::Config;
 use crate::disk::{Aligned, Disk, SegmentFile, errno};
 use crate::housekeeper::{Housekeeper, checkpoint};
 use crate::lane::{LaneState, Shared};
@@ -32,9 +32,12 @@ const SEVERAL_RECORDS: usize = 8;
 /// So many records are a group without waiting for more.
 const GATHERED_RECORDS: usize = 256;
 
-/// On a stop in order, a segment with less than this in it is gone on with at the next start; a fuller
-/// one would take that start too long to read.
-const STOP_IN_SEGMENT_BYTES: u64 = 4 << 20;
+/// After a start no spare segment is made for so long, while so many bytes are left.
+const FIRST_CALLS_NS: u64 = 1_000_000_000;
+const FIRST_CALLS_BYTES: u64 = 8 << 20;
+
+/// A mark is kept after so many bytes of groups: what a start after a crash reads.
+const MARK_BYTES: u64 = 256 << 10;
 
 /// The lane number in records that the log writes itself.
 const OWN_LANE: u16 = u16::MAX;
@@ -72,6 +75,15 @@ pub(crate) struct Thread {
     /// Records a group, smoothed over the last eight, in eighths.
     recent_eighths: usize,
     checkpointed: (u64, Nanos),
+    /// The last checkpoint's size and root.
+    kept: (u64, [u8; 32]),
+    /// Of the last mark: the segment, and the bytes that were left in it.
+    marked: (u64, u64),
+    told_damage: bool,
+    /// Only the log's own records are written: a start begins with one block, alone, which is what
+    /// [`crate::disk::read_behind`] relies on.
+    is_opening: bool,
+    opened: Nanos,
 }
 
 struct CurrentFile {
@@ -121,9 +133,22 @@ impl Thread {
             retry_at: now.mono,
             recent_eighths: 0,
             checkpointed: (0, now.mono),
+            kept: opened.kept.map_or((0, [0; 32]), |kept| (kept.size, kept.root)),
+            marked: opened.log.segment().unwrap_or_default(),
+            told_damage: false,
+            is_opening: true,
+            opened: now.mono,
             log: opened.log,
         };
-        thread.note_opening(opened.how, config.accept_loss, now);
+        if let Some(mark) = opened.unread {
+            thread.housekeeper.check(mark);
+        }
+        if let How::LossAccepted { .. } = opened.how {
+            // At once: the old one is not a state of this log any more.
+            thread.checkpointed = (0, Nanos(0));
+        }
+        let operator = config.accept_loss.map(|accepted| accepted.operator).unwrap_or_default();
+        thread.note_opening(&opened.how, &operator, &opened.losses, now);
         Ok(thread)
     }
 
@@ -137,6 +162,7 @@ impl Thread {
             self.keep_spare(now);
             self.turn(now).await;
         }
+        self.is_opening = false;
         Ok(())
     }
 
@@ -146,6 +172,7 @@ impl Thread {
             let now = now();
             self.keep_spare(now);
             self.keep_checkpoint(now);
+            self.tell_damage(now);
             if self.shared.stop.load(Ordering::Acquire) && self.is_drained() {
                 return self.close().await;
             }
@@ -187,6 +214,9 @@ impl Thread {
     fn drain(&mut self) {
         if !self.own.is_empty() && self.log.add(self.own.bytes(), self.group.as_mut()) {
             self.own.clear();
+        }
+        if self.is_opening {
+            return;
         }
         if let Some((lane, batch)) = self.held.take()
             && !self.add(lane, batch)
@@ -234,6 +264,7 @@ impl Thread {
     fn committed(&mut self) {
         self.shared.size.store(self.log.tree().size(), Ordering::Release);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
+        self.keep_mark();
         for (lane, count) in self.lanes.iter().zip(&mut self.in_group) {
             if *count > 0 {
                 lane.committed(std::mem::take(count));
@@ -338,6 +369,11 @@ impl Thread {
         if self.spare.is_some() || self.housekeeper.preparing {
             return;
         }
+        // Its zeros would share the disk with the first calls' records, and there is room for those.
+        let has_room = self.log.segment().is_some_and(|(_, left)| left >= FIRST_CALLS_BYTES);
+        if has_room && now.mono.since(self.opened) < FIRST_CALLS_NS {
+            return;
+        }
         if self.no_spare.is_none_or(|(_, since)| now.mono.since(since) >= RETRY_NS) {
             self.housekeeper.prepare(self.next_number, self.segment_bytes);
             self.next_number += 1;
@@ -354,8 +390,35 @@ impl Thread {
         let new = self.log.tree().size().saturating_sub(size);
         let due = now.mono.since(at) >= self.checkpoint_ns;
         if new >= self.checkpoint_records || (new > 0 && due) {
-            self.housekeeper.checkpoint(self.log.tree());
-            self.checkpointed = (self.log.tree().size(), now.mono);
+            let tree = self.log.tree();
+            self.housekeeper.checkpoint(tree);
+            self.checkpointed = (tree.size(), now.mono);
+            self.kept = (tree.size(), tree.root());
+            if let Some(mark) = self.log.mark(self.kept, false) {
+                self.marked = self.log.segment().unwrap_or_default();
+                self.housekeeper.mark(mark);
+            }
+        }
+    }
+
+    fn keep_mark(&mut self) {
+        let Some((number, left)) = self.log.segment() else { return };
+        let (marked, left_then) = self.marked;
+        if (number != marked || left_then.saturating_sub(left) >= MARK_BYTES)
+            && let Some(mark) = self.log.mark(self.kept, false)
+        {
+            self.marked = (number, left);
+            self.housekeeper.mark(mark);
+        }
+    }
+
+    /// What a start did not read was read since, and is not what was written.
+    fn tell_damage(&mut self, now: Now) {
+        if self.shared.is_damaged() && !self.told_damage {
+            self.told_damage = true;
+            let text = "acknowledged records of the open segment are damaged; calls are refused";
+            self.note(now, Control::Noted { topic: "audit log", text });
+            self.lanes.iter().for_each(|lane| lane.wake());
         }
     }
 
@@ -366,19 +429,19 @@ impl Thread {
             || (!waiting && self.held.is_none() && self.own.is_empty() && self.log.pending() == 0)
     }
 
-    /// The log's last record, its last checkpoint, and a next segment if this one is long to read.
+    /// The log's last record, its last checkpoint, and the mark that saves the next start from reading.
     async fn close(&mut self) -> Result<Checkpoint, LogFault> {
         let now = now();
         self.note(now, Control::LogClosed { size: self.log.tree().size() });
         self.settle().await?;
-        let used = self.current.as_ref().map_or(0, |current| current.bytes)
-            - self.log.segment().map_or(0, |(_, left)| left);
-        if used > STOP_IN_SEGMENT_BYTES && self.spare.is_some() {
-            self.log.rotate();
-            self.open(now).await;
-        }
         self.housekeeper.stop();
         let kept = checkpoint(&self.disk, &self.signer, self.log.tree());
+        if let Ok(kept) = &kept
+            && !self.shared.is_damaged()
+            && let Some(mark) = self.log.mark((kept.size, kept.root), true)
+        {
+            let _ = self.disk.write_mark(&mark);
+        }
         self.publish(Some(LogFault::Closed));
         kept.map_err(|error| LogFault::from_errno(errno(&error)))
     }
@@ -404,20 +467,20 @@ impl Thread {
         }
     }
 
-    fn note_opening(&mut self, how: How, accepted: Option<LossAcceptance>, now: Now) {
+    fn note_opening(&mut self, how: &How, operator: &str, reason: &str, now: Now) {
         let (size, root) = (self.log.tree().size(), self.log.tree().root());
         let segment = self.log.segment().map(|(number, _)| number);
         let segment = segment.or(self.spare.as_ref().map(|spare| spare.number)).unwrap_or(0);
-        match (how, accepted) {
-            (How::LossAccepted { expected_size }, Some(LossAcceptance { operator, reason })) => {
-                let (found_size, operator, reason) = (size, operator.as_str(), reason.as_str());
+        match *how {
+            How::LossAccepted { expected_size } => {
+                let found_size = size;
                 let loss = Control::LossAccepted { expected_size, found_size, operator, reason };
                 self.note(now, loss);
             }
-            (How::Recovered { disowned_bytes }, _) => {
+            How::Recovered { disowned_bytes } => {
                 self.note(now, Control::LogRecovered { size, root, segment, disowned_bytes });
             }
-            _ => self.note(now, Control::LogOpened { size, root, segment }),
+            How::Clean => self.note(now, Control::LogOpened { size, root, segment }),
         }
     }
 

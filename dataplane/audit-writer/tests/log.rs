@@ -4,7 +4,8 @@ mod place;
 
 use dataplane_audit::{Batch, Body, Checkpoint, Control, Record};
 use dataplane_audit_writer::{
-    Config, LossAcceptance, Reader, SEGMENT_BYTES_MIN, StartFault, start, verify_dir,
+    Config, Lane, LogFault, LossAcceptance, Reader, SEGMENT_BYTES_MIN, StartFault, start,
+    verify_dir,
 };
 use place::{Place, config, push, settle, shipped, signer};
 
@@ -134,13 +135,20 @@ fn a_cut_log_does_not_grow_until_an_operator_accepts_it() {
 
     let refused = start(config(place.path(), 1)).unwrap_err();
     let text = refused.to_string();
-    assert!(matches!(refused, StartFault::Truncated { expected: 22, found: 7 }), "{text}");
+    assert!(matches!(refused, StartFault::Truncated { expected: 22, found: 7, .. }), "{text}");
     assert!(text.contains("15 are missing"), "{text}");
 
-    let (operator, reason) = ("ops@acme".to_owned(), "disk swap".to_owned());
-    let accept_loss = Some(LossAcceptance { operator, reason });
-    let accepting = Config { accept_loss, ..config(place.path(), 1) };
-    drop(start(accepting).unwrap());
+    let loss = refused.loss().unwrap();
+    assert!(loss.starts_with("cut-22-7-") && text.contains(&format!("--accept-audit-loss {loss}")));
+    let accepting = |losses: &[&str]| {
+        let losses = losses.iter().map(|loss| (*loss).to_owned()).collect();
+        let accept_loss = Some(LossAcceptance { losses, operator: "ops@acme".to_owned() });
+        start(Config { accept_loss, ..config(place.path(), 1) })
+    };
+    for other in ["cut-22-7", "cut-22-6-00000000", "", "damaged-1-0"] {
+        assert_eq!(accepting(&[other]).unwrap_err().loss().as_deref(), Some(&*loss), "{other:?}");
+    }
+    drop(accepting(&["damaged-1-0", &loss]).unwrap());
     let mut first = None;
     let mut reader = Reader::open(place.path()).from(7);
     let _ = reader.read(8, |entry| first = Some(entry.bytes.to_vec())).unwrap();
@@ -150,12 +158,17 @@ fn a_cut_log_does_not_grow_until_an_operator_accepts_it() {
         expected_size: 22,
         found_size: 7,
         operator: "ops@acme",
-        reason: "disk swap",
+        reason: &loss,
     };
     assert_eq!(control, expected);
     // The log is whole again by its own checkpoint, and for ever not by the one that was kept.
     assert!(verify_dir(place.path(), &[]).is_sound());
     assert!(!verify_dir(place.path(), &[kept]).is_sound());
+    // It opens without the word now, and the word that stayed covers no other loss.
+    let segment = place.path().join("segment-0000000000000002.log");
+    drop(start(config(place.path(), 1)).unwrap());
+    std::fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(2 * 4_096).unwrap();
+    assert!(matches!(accepting(&[&loss]), Err(StartFault::Truncated { .. })));
 }
 
 #[test]
@@ -173,12 +186,76 @@ fn a_damaged_or_foreign_log_is_not_opened() {
     foreign.signer = dataplane_audit::NoteSigner::from_seed("other.example", &[5; 32]).unwrap();
     assert!(matches!(start(foreign), Err(StartFault::Origin { .. })));
 
-    let segment = place.path().join("segment-0000000000000001.log");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[3 * 4_096 + 500] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    std::fs::remove_file(place.path().join("mark")).unwrap();
+    flip(&place, 3 * 4_096 + 500);
     let refused = start(config(place.path(), 1)).unwrap_err();
     assert!(matches!(refused, StartFault::Damaged { offset: 16_384, .. }), "{refused}");
+}
+
+fn flip(place: &Place, at: usize) {
+    let segment = place.path().join("segment-0000000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+}
+
+/// Writes calls, each durable before the next: a block each.
+fn write(lane: &mut Lane, calls: std::ops::Range<u64>) {
+    let mut batch = Batch::default();
+    for call in calls {
+        push(&mut batch, 0, call);
+        assert!(lane.submit(&mut batch));
+        settle(lane);
+    }
+}
+
+/// A start in order reads the last block alone; what it did not read is read right after.
+#[test]
+fn damage_that_a_start_does_not_read_stops_calls_soon_after_and_the_next_start() {
+    let place = Place::new("unread");
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    write(&mut lanes[0], 0..50);
+    writer.stop().unwrap();
+    flip(&place, 30 * 4_096 + 500);
+    let (writer, lanes) = start(config(place.path(), 1)).unwrap();
+    while lanes[0].fault().is_none() {
+        place::wait(&lanes[0]);
+    }
+    assert_eq!(lanes[0].fault(), Some(LogFault::Damaged));
+    assert_eq!(writer.fault(), Some(LogFault::Damaged));
+    writer.stop().unwrap();
+    let refused = start(config(place.path(), 1)).unwrap_err();
+    assert!(matches!(refused, StartFault::Damaged { .. }), "{refused}");
+}
+
+/// A mark only saves time: an old one, a torn one and none open the same log.
+#[test]
+fn whatever_the_mark_is_the_log_is_the_same() {
+    let place = Place::new("mark");
+    let path = place.path().join("mark");
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    write(&mut lanes[0], 0..100);
+    while !path.exists() {
+        std::thread::yield_now();
+    }
+    let in_use = std::fs::read(&path).unwrap();
+    write(&mut lanes[0], 100..110);
+    let mut size = writer.stop().unwrap().size;
+    let closed = std::fs::read(&path).unwrap();
+    let torn = [&closed[..512], &in_use[512..]].concat();
+    for mark in [Some(closed), Some(torn), Some(in_use), Some(Vec::new()), None] {
+        match mark {
+            Some(mark) => std::fs::write(&path, mark).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+        assert_eq!(writer.size(), size + 1);
+        write(&mut lanes[0], 0..3);
+        size = writer.stop().unwrap().size;
+        let report = verify_dir(place.path(), &[]);
+        assert!(report.is_sound() && report.size == size, "{:?}", report.findings);
+        assert_eq!(report.segments, 1);
+    }
 }
 
 #[test]
@@ -241,4 +318,31 @@ fn a_full_lane_gives_the_batch_back() {
     settle(&lanes[0]);
     writer.stop().unwrap();
     assert_eq!(shipped(place.path()).len() as u64, call);
+}
+
+/// How an operator makes room: the whole directory goes, and both logs verify on their own.
+#[test]
+fn a_log_that_was_moved_away_verifies_there_and_a_new_one_begins() {
+    let place = Place::new("moved");
+    let (log, kept) = (place.path().join("audit"), place.path().join("kept"));
+    let mut checkpoints = Vec::new();
+    for dir in [&log, &log, &kept] {
+        if dir == &kept {
+            std::fs::rename(&log, &kept).unwrap();
+        }
+        let mut config = config(&log, 1);
+        if dir == &kept {
+            config.signer =
+                dataplane_audit::NoteSigner::from_seed("gate-2.example", &[6; 32]).unwrap();
+        }
+        let (writer, mut lanes) = start(config).unwrap();
+        write(&mut lanes[0], 0..5);
+        checkpoints.push(writer.stop().unwrap());
+    }
+    let sound = |dir, kept: &[Checkpoint]| verify_dir(dir, kept).is_sound();
+    assert!(sound(&kept, &checkpoints[..2]) && sound(&log, &checkpoints[2..]));
+    assert_eq!((checkpoints[1].size, checkpoints[2].size), (14, 7));
+    // One segment alone is not a log.
+    std::fs::remove_file(kept.join("segment-0000000000000001.log")).unwrap();
+    assert!(!sound(&kept, &checkpoints[..2]));
 }

@@ -20,6 +20,11 @@ pub enum LogFault {
     ShortWrite,
     #[error("the audit log is closed: the gateway is stopping")]
     Closed,
+    #[error(
+        "the audit log is damaged: keep a copy, run `portcullis audit verify`, and restart with the loss \
+         accepted"
+    )]
+    Damaged,
 }
 
 impl LogFault {
@@ -35,7 +40,7 @@ impl LogFault {
         match self {
             Self::Full => ENOSPC,
             Self::Io(errno) => errno,
-            Self::ShortWrite | Self::Closed => 0,
+            Self::ShortWrite | Self::Closed | Self::Damaged => 0,
         }
     }
 
@@ -46,6 +51,7 @@ impl LogFault {
             Self::Full => 1,
             Self::ShortWrite => 2,
             Self::Closed => 3,
+            Self::Damaged => 4,
             Self::Io(errno) => 1 << 32 | errno.unsigned_abs() as u64,
         }
     }
@@ -57,6 +63,7 @@ impl LogFault {
             (0, 1) => Some(Self::Full),
             (0, 2) => Some(Self::ShortWrite),
             (0, 3) => Some(Self::Closed),
+            (0, 4) => Some(Self::Damaged),
             (1, _) => Some(Self::Io((code & 0x7FFF_FFFF) as i32)),
             _ => None,
         }
@@ -69,7 +76,8 @@ mod tests {
 
     #[test]
     fn codes_read_back() {
-        for fault in [LogFault::Full, LogFault::ShortWrite, LogFault::Closed, LogFault::Io(5)] {
+        use LogFault::{Closed, Damaged, Full, Io, ShortWrite};
+        for fault in [Full, ShortWrite, Closed, Damaged, Io(5)] {
             assert_eq!(LogFault::from_code(fault.code()), Some(fault));
         }
         assert_eq!(LogFault::from_code(0), None);

@@ -19,6 +19,7 @@ mod fault;
 pub mod fuzz;
 mod group;
 pub mod log;
+mod mark;
 mod note;
 mod record;
 mod scan;
@@ -33,6 +34,7 @@ pub use control::{CONTROL_TEXT_BYTES_MAX, Control};
 pub use digest::{ArgumentsDigest, DigestKey};
 pub use fault::LogFault;
 pub use group::{GROUP_BYTES_MAX, Group, GroupFault, group_bytes};
+pub use mark::Mark;
 pub use note::{
     NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX, NOTE_SIGNATURES_MAX, NoteFault, NoteSigner, NoteVerifier,
 };
@@ -40,7 +42,7 @@ pub use record::{
     Body, BootId, Call, CallId, CallerNames, Decision, End, Ending, Era, Phase, RECORD_BYTES_MAX,
     RECORD_VERSION, Record, Stamp, TEXT_LIMITS, TextLimits, Verdict,
 };
-pub use scan::{GroupReader, Position, Recovered, Rest, Scan, recover};
+pub use scan::{GroupReader, Position, Recovered, Rest, Scan, recover, recover_behind};
 pub use segment::{
     BLOCK_BYTES, HeaderFault, Previous, SegmentHeader, segment_name, segment_number, used_bytes,
 };

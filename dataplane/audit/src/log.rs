@@ -14,6 +14,7 @@ use dataplane_telemetry::WallNanos;
 use crate::batch;
 use crate::fault::LogFault;
 use crate::group::{self, GROUP_BYTES_MAX, HEADER_BYTES, Place};
+use crate::mark::Mark;
 use crate::record::BootId;
 use crate::scan::{Position, Scan};
 use crate::segment::{BLOCK_BYTES, Previous, SegmentHeader};
@@ -45,6 +46,8 @@ struct Open {
     header_hash: Hash,
     /// Its length; no group goes past it.
     bytes: u64,
+    /// Where its last group begins; `offset` when there is none.
+    last: u64,
     offset: u64,
     /// Of its last group or its header.
     hash: Hash,
@@ -134,13 +137,13 @@ impl Log {
         match start {
             Start::Empty => (),
             Start::After { position, number, closed } => {
-                let Position { offset: end, hash, tree } = position;
+                let Position { offset: end, hash, tree, .. } = position;
                 log.previous = Some(Previous { number, end, hash, closed });
                 log.tree = tree;
             }
             Start::At { position, number, header_hash, bytes } => {
-                let Position { offset, hash, tree } = position;
-                log.segment = Some(Open { number, header_hash, bytes, offset, hash });
+                let Position { last, offset, hash, tree } = position;
+                log.segment = Some(Open { number, header_hash, bytes, last, offset, hash });
                 log.tree = tree;
             }
         }
@@ -175,8 +178,8 @@ impl Log {
         // A note's name is never too long for a header.
         let (block, header_hash) = header.encode().unwrap_or(([0; BLOCK_BYTES], [0; 32]));
         let offset = BLOCK_BYTES as u64;
-        self.flight =
-            Flight::Header(Open { number, header_hash, bytes, offset, hash: header_hash });
+        let (last, hash) = (offset, header_hash);
+        self.flight = Flight::Header(Open { number, header_hash, bytes, last, offset, hash });
         block
     }
 
@@ -243,6 +246,7 @@ impl Log {
                 Written::Opened
             }
             (Flight::Group { bytes, hash }, Some(open)) => {
+                open.last = open.offset;
                 open.offset += bytes as u64;
                 open.hash = hash;
                 self.commit()
@@ -287,6 +291,15 @@ impl Log {
     #[must_use]
     pub fn segment(&self) -> Option<(u64, u64)> {
         self.segment.map(|open| (open.number, open.bytes.saturating_sub(open.offset)))
+    }
+
+    /// Where the next start may begin to read, when a segment is open: behind what is acknowledged.
+    /// The caller knows a checkpoint of this log, and whether it has just been closed.
+    #[must_use]
+    pub fn mark(&self, checkpoint: (u64, Hash), closed: bool) -> Option<Mark> {
+        let Open { number, header_hash, last, offset, hash, .. } = self.segment?;
+        let position = Position { last, offset, hash, tree: self.tree.clone() };
+        Some(Mark { number, header_hash, position, checkpoint, closed })
     }
 
     /// The end of the last segment, when none is open.

@@ -5,12 +5,15 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::group::{self, Group, GroupFault};
+use crate::mark::Mark;
 use crate::segment::{BLOCK_BYTES, HeaderFault, Previous, SegmentHeader, used_bytes};
 use crate::tree::{Frontier, Hash};
 
 /// A place between two groups, and the log up to it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Position {
+    /// Where the last group begins in the segment's file; `offset` when there is none.
+    pub last: u64,
     /// In the segment's file.
     pub offset: u64,
     /// Of the last group, or of the header when there is none.
@@ -23,6 +26,8 @@ pub struct Position {
 #[derive(Clone, Debug)]
 pub struct Scan<'a> {
     bytes: &'a [u8],
+    /// Where `bytes` begin in the segment's file.
+    base: u64,
     pub header: SegmentHeader,
     pub header_hash: Hash,
     pub position: Position,
@@ -39,8 +44,33 @@ impl<'a> Scan<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self, HeaderFault> {
         let (header, header_hash) = SegmentHeader::decode(bytes)?;
         let tree = header.tree.clone();
-        let position = Position { offset: BLOCK_BYTES as u64, hash: header_hash, tree };
-        Ok(Self { bytes, header, header_hash, position, groups: 0, leaves: Vec::new() })
+        let offset = BLOCK_BYTES as u64;
+        let position = Position { last: offset, offset, hash: header_hash, tree };
+        Ok(Self { bytes, base: 0, header, header_hash, position, groups: 0, leaves: Vec::new() })
+    }
+
+    /// Behind a mark, if it is of the segment with this first block, and if the group that it ends
+    /// with is where `bytes` begin: at the mark's last group.
+    fn behind(block: &[u8], mark: &Mark, bytes: &'a [u8]) -> Option<(Self, Option<Group<'a>>)> {
+        let (header, header_hash) = SegmentHeader::decode(block).ok()?;
+        if header.number != mark.number || header_hash != mark.header_hash {
+            return None;
+        }
+        let (position, mut leaves) = (mark.position.clone(), Vec::new());
+        let base = position.last;
+        let mut last = None;
+        if position.last < position.offset {
+            let (group, _) = group::read(bytes, header.number, &header_hash, &mut leaves).ok()?;
+            let ends = position.last.checked_add(group.bytes as u64) == Some(position.offset)
+                && group.first_index.checked_add(group.records.into())
+                    == Some(position.tree.size())
+                && group.hash == position.hash;
+            last = ends.then_some(group);
+            last?;
+        } else if position != Scan::open(block).ok()?.position {
+            return None;
+        }
+        Some((Self { bytes, base, header, header_hash, position, groups: 0, leaves }, last))
     }
 
     /// Reads the next group and moves past it. On a fault the position stays.
@@ -72,6 +102,7 @@ impl<'a> Scan<'a> {
             self.position.tree.push(*leaf);
             each(leaf, &self.position.tree);
         }
+        self.position.last = self.position.offset;
         self.position.offset += group.bytes as u64;
         self.position.hash = group.hash;
         self.groups += 1;
@@ -81,7 +112,7 @@ impl<'a> Scan<'a> {
     /// The bytes from the position on.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
-        usize::try_from(self.position.offset)
+        usize::try_from(self.position.offset.saturating_sub(self.base))
             .ok()
             .and_then(|offset| self.bytes.get(offset..))
             .unwrap_or_default()
@@ -148,6 +179,14 @@ impl GroupReader {
         self.next_index
     }
 
+    /// Whether it has come to this place by the same groups.
+    #[must_use]
+    pub fn is_at(&self, position: &Position) -> bool {
+        self.offset == position.offset
+            && self.hash == position.hash
+            && self.next_index == position.tree.size()
+    }
+
     /// Reads the group that `bytes` begins with. Stays where it is.
     ///
     /// # Errors
@@ -203,8 +242,35 @@ pub fn recover<'a>(
     bytes: &'a [u8],
     kept: Option<&Checkpoint>,
 ) -> Result<Recovered<'a>, HeaderFault> {
-    let mut scan = Scan::open(bytes)?;
-    let (mut agrees, mut last) = (None, None);
+    Ok(read_on(Scan::open(bytes)?, kept, None, None))
+}
+
+/// As [`recover`], of a segment with this first block and with these bytes from the mark's last group
+/// on, and with the same result for what `recover` would not call damaged. `None` when the mark does
+/// not fit, or when nothing behind it can be compared with the checkpoint: read all of it.
+#[must_use]
+pub fn recover_behind<'a>(
+    block: &[u8],
+    mark: &Mark,
+    bytes: &'a [u8],
+    kept: Option<&Checkpoint>,
+) -> Option<Recovered<'a>> {
+    let (scan, last) = Scan::behind(block, mark, bytes)?;
+    let agrees = match kept {
+        Some(kept) if kept.size < scan.position.tree.size() => {
+            ((kept.size, kept.root) == mark.checkpoint).then_some(Some(true))?
+        }
+        _ => None,
+    };
+    Some(read_on(scan, kept, agrees, last.and_then(|group| group.iter().last())))
+}
+
+fn read_on<'a>(
+    mut scan: Scan<'a>,
+    kept: Option<&Checkpoint>,
+    mut agrees: Option<bool>,
+    mut last: Option<&'a [u8]>,
+) -> Recovered<'a> {
     let mut compare = |tree: &Frontier| {
         if let Some(kept) = kept.filter(|kept| kept.size == tree.size()) {
             agrees = Some(kept.root == tree.root());
@@ -218,7 +284,7 @@ pub fn recover<'a>(
         }
     };
     let rest = rest_of(&scan, fault);
-    Ok(Recovered { scan, rest, agrees, last })
+    Recovered { scan, rest, agrees, last }
 }
 
 fn rest_of(scan: &Scan<'_>, fault: GroupFault) -> Rest {
