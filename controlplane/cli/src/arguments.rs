@@ -365,7 +365,8 @@ pub(crate) enum AuditAction {
         /// A checkpoint that was kept elsewhere; the log must still contain it.
         #[arg(long)]
         checkpoint: Vec<PathBuf>,
-        /// The log's public key, `NAME+HASH+KEY`, to check those checkpoints' signatures.
+        /// The log's public key, `NAME+HASH+KEY`, to check the signatures of those checkpoints and of
+        /// the directory's own. The gateway tells it at its start, `appliances show` afterwards.
         #[arg(long)]
         key: Option<String>,
     },

@@ -137,7 +137,7 @@ impl<D: Directory> Session<D> {
     }
 
     fn on_connected(&self) {
-        let Hello { revision, kill_serial, version, cores, .. } = self.hello.clone();
+        let Hello { revision, kill_serial, version, cores, log_key, .. } = self.hello.clone();
         let (from, now) = (self.connection.remote_address(), wall());
         self.shared.fleet.set(ApplianceState {
             appliance: self.appliance.clone(),
@@ -147,6 +147,7 @@ impl<D: Directory> Session<D> {
             address: from,
             version: version.clone(),
             cores,
+            log_key,
             revision,
             kill_serial,
             refused: None,

@@ -20,6 +20,8 @@ pub struct ApplianceState {
     pub address: SocketAddr,
     pub version: String,
     pub cores: u16,
+    /// The public key that its log is signed with; empty: it did not say.
+    pub log_key: String,
     /// The revision that it says is active.
     pub revision: Revision,
     pub kill_serial: u64,

@@ -120,6 +120,7 @@ fn appliance(row: &ApplianceRow, live: Option<&Live>, newest: u64, serial: u64) 
         refused,
         version: live.map(|live| live.version.clone()),
         cores: live.map(|live| u32::from(live.cores)),
+        log_key: live.map(|live| live.log_key.clone()).filter(|key| !key.is_empty()),
         certificate_expires_at: row.certificate_expires_at,
         trouble: live.map(trouble).filter(|trouble| !trouble.is_empty()),
         counters: live.and_then(|live| live.status.as_ref()).map(counters).unwrap_or_default(),

@@ -8,8 +8,15 @@ use crate::names::shown;
 
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Refused> {
     // simd-json writes unescaped strings over its input.
-    let mut scratch = bytes.to_vec();
-    simd_json::serde::from_slice(&mut scratch).map_err(|fault| refused(what, &fault))
+    read_over(what, &mut bytes.to_vec())
+}
+
+/// As `read`, and leaves anything in `bytes`.
+pub(crate) fn read_over<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &mut [u8],
+) -> Result<T, Refused> {
+    simd_json::serde::from_slice(bytes).map_err(|fault| refused(what, &fault))
 }
 
 pub(crate) fn write<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Refused> {

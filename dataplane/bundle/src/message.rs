@@ -175,6 +175,8 @@ pub struct Hello {
     /// The gateway's release.
     pub version: String,
     pub cores: u16,
+    /// The public key that the appliance's log is signed with, as a note's verifier key; empty: none.
+    pub log_key: String,
 }
 
 /// How the appliance is; sent every few seconds.
@@ -287,6 +289,7 @@ impl ToControl {
                 body.extend_from_slice(&hello.kill_serial.to_le_bytes());
                 body.extend_from_slice(&hello.cores.to_le_bytes());
                 put_text(&mut body, &hello.version);
+                put_text(&mut body, &hello.log_key);
                 Kind::Hello
             }
             Self::BundleResult { revision, result } => {
@@ -331,6 +334,7 @@ impl ToControl {
                 kill_serial: reader.u64()?,
                 cores: reader.u16()?,
                 version: text(&mut reader, "hello.version")?,
+                log_key: text(&mut reader, "hello.log_key")?,
             }),
             Kind::BundleResult => Self::BundleResult {
                 revision: Revision(reader.u64()?),

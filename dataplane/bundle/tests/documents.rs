@@ -169,6 +169,7 @@ fn messages() -> Vec<Vec<u8>> {
             kill_serial: 2,
             version: "0.1.0".to_owned(),
             cores: 8,
+            log_key: "portcullis/box-1+00000000+AAAA".to_owned(),
         }),
         ToControl::BundleResult { revision: Revision(7), result: Ok(()) },
         ToControl::BundleResult { revision: Revision(0), result: Err("no".to_owned()) },

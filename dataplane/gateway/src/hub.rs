@@ -55,7 +55,14 @@ impl Hub {
     /// # Errors
     /// Why it cannot be used; what was in force stays.
     pub(crate) fn deploy(&self, bundle: Bundle) -> Result<(), String> {
-        let made = Self::ready(bundle);
+        self.hand_out(Self::ready(bundle))
+    }
+
+    /// Hands out a bundle that was made ready, or counts that it could not be.
+    ///
+    /// # Errors
+    /// Those of making it ready.
+    pub(crate) fn hand_out(&self, made: Result<Arc<Deployment>, String>) -> Result<(), String> {
         let mut state = self.state();
         let deployment = made.inspect_err(|_| state.bundles_refused += 1)?;
         let revision = deployment.configuration.revision;
@@ -66,7 +73,11 @@ impl Hub {
         Ok(())
     }
 
-    fn ready(bundle: Bundle) -> Result<Arc<Deployment>, String> {
+    /// Everything that does not need the cores.
+    ///
+    /// # Errors
+    /// Why the bundle cannot be used.
+    pub(crate) fn ready(bundle: Bundle) -> Result<Arc<Deployment>, String> {
         let configuration = Configuration::new(bundle).map_err(|unfit| unfit.to_string())?;
         let configuration = Arc::new(configuration);
         let client_tls = tls::for_servers(&configuration).map_err(|fault| fault.to_string())?;

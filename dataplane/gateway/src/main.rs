@@ -28,25 +28,25 @@ mod upstreams;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use dataplane_audit::{BootId, DigestKey, NoteSigner};
-use dataplane_audit_writer::{Lane, Writer};
+use dataplane_audit_writer::{Lane, LossAcceptance, Writer};
 use dataplane_auth::MissBudget;
-use dataplane_bundle::EnrolmentToken;
+use dataplane_bundle::{EnrolmentToken, KillList, Revision};
 use dataplane_pipeline::Resources;
 use dataplane_pipeline::session::Sealer;
 use dataplane_quota::{Buckets, SLOTS_DEFAULT};
-use dataplane_sync::{Dirs, EnrolFault, LoadFault, Stored};
+use dataplane_sync::{BackedOut, Dirs, EnrolFault, Identity, Stored};
 
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::keys::{Keys, random};
-use crate::mailbox::{Mailbox, News};
+use crate::mailbox::{Deployment, Mailbox, News};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::tls::Certificate;
@@ -56,6 +56,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often the certificate's file is looked at, and signals at the latest.
 const TICK: Duration = Duration::from_millis(250);
+/// What is not needed for calls starts so much later: its handshake would share the processor with the
+/// first ones.
+const FIRST_CALLS: Duration = Duration::from_millis(20);
 /// Buckets that remember where wrong credentials came from.
 const MISS_SLOTS: usize = 16_384;
 
@@ -75,10 +78,31 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("cannot make {}", settings.data_dir.display()))?;
     enrol(&settings, &dirs)?;
-    let stored = load(&dirs)?;
-    let started = Gateway::start(&settings, dirs.clone(), stored);
+    let identity = dataplane_sync::load_identity(&dirs)
+        .context("start it once with --control HOST:PORT --enrol TOKEN")?;
+    // Before the log is opened: whoever asks for a stop from now on gets one in order.
+    let signals = Signals::register()?;
+    let started = Gateway::start(&settings, dirs.clone(), identity);
     // A port that is taken is not the bundle's fault.
-    started.inspect_err(|_| dataplane_sync::stopped_in_order(&dirs))?.run(&settings)
+    started.inspect_err(|_| dataplane_sync::stopped_in_order(&dirs))?.run(&settings, &signals)
+}
+
+/// What people ask of the process.
+#[derive(Default)]
+struct Signals {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn register() -> std::io::Result<Self> {
+        let signals = Self::default();
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
+        }
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&signals.reload))?;
+        Ok(signals)
+    }
 }
 
 fn enrol(settings: &Settings, dirs: &Dirs) -> anyhow::Result<()> {
@@ -97,23 +121,52 @@ fn enrol(settings: &Settings, dirs: &Dirs) -> anyhow::Result<()> {
 
 /// What is on disk; a bundle or kill list that may not be used is left until the control plane sends
 /// a good one, and until then nothing is served.
-fn load(dirs: &Dirs) -> anyhow::Result<Stored> {
+fn load(identity: &Identity, dirs: &Dirs) -> Stored {
     match dataplane_sync::boot_from_disk(dirs) {
         Ok(stored) => {
             for warning in &stored.warnings {
                 tracing::warn!(warning);
             }
-            Ok(stored)
-        }
-        Err(fault @ (LoadFault::NotEnrolled(_) | LoadFault::Identity(_))) => {
-            Err(fault).context("start it once with --control HOST:PORT --enrol TOKEN")
+            stored
         }
         Err(fault) => {
             tracing::error!(%fault, "starting without a bundle: every request is refused until one comes");
-            let identity = dataplane_sync::Identity::load(dirs).map_err(anyhow::Error::msg)?;
-            let identity = identity.context("this box is not enrolled")?;
-            Ok(Stored::without_bundle(dirs, identity))
+            Stored::without_bundle(dirs, identity.clone())
         }
+    }
+}
+
+/// What is made ready while the log opens.
+struct Ready {
+    standing: dataplane_sync::Standing,
+    kills: Option<KillList>,
+    backed_out: Option<BackedOut>,
+    bundle: Option<(Revision, Result<Arc<Deployment>, String>)>,
+    certificate: Certificate,
+    tls: Arc<rustls::ServerConfig>,
+    quotas: Arc<Buckets>,
+    misses: Arc<MissBudget>,
+}
+
+impl Ready {
+    fn new(settings: &Settings, dirs: &Dirs, identity: &Identity) -> anyhow::Result<Self> {
+        let stored = load(identity, dirs);
+        let standing = stored.standing();
+        let hosts = stored.bundle.as_ref().map(|one| one.catalog.gateway.hosts.clone());
+        let operators = settings.tls_cert.clone().zip(settings.tls_key.clone());
+        let mut certificate =
+            Certificate::new(operators, &settings.data_dir, names(&hosts.unwrap_or_default()))?;
+        let misses = MissBudget::new(MISS_SLOTS, random()?).context("the budget of checks")?;
+        Ok(Self {
+            standing,
+            kills: stored.kills,
+            backed_out: stored.backed_out,
+            bundle: stored.bundle.map(|bundle| (bundle.revision, Hub::ready(bundle))),
+            tls: certificate.load()?,
+            certificate,
+            quotas: Arc::new(Buckets::new(SLOTS_DEFAULT, random()?)),
+            misses: Arc::new(misses),
+        })
     }
 }
 
@@ -127,33 +180,42 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(settings: &Settings, dirs: Dirs, stored: Stored) -> anyhow::Result<Self> {
+    fn start(settings: &Settings, dirs: Dirs, identity: Identity) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let processors = processors(settings)?;
         let keys = Keys::open(&settings.data_dir)?;
         let boot = BootId(random()?);
-        let (log, lanes) = open_log(settings, &stored, &keys, boot, processors.len())?;
-        let mut standing = stored.standing();
-        let hosts = stored.bundle.as_ref().map(|one| one.catalog.gateway.hosts.clone());
-        let operators = settings.tls_cert.clone().zip(settings.tls_key.clone());
-        let mut certificate =
-            Certificate::new(operators, &settings.data_dir, names(&hosts.unwrap_or_default()))?;
-        let tls = certificate.load()?;
+        let origin = format!("portcullis/{}", identity.appliance);
+        let signer = NoteSigner::from_seed(&origin, &keys.log).context("the log's key")?;
+        let log_key = signer.verifier().to_text();
+        // The log waits for its disk, the bundle for the processor.
+        let (opened, ready) = std::thread::scope(|scope| {
+            let open = || open_log(settings, signer, boot, processors.len());
+            let log = std::thread::Builder::new().name("open-log".into()).spawn_scoped(scope, open);
+            let ready = Ready::new(settings, &dirs, &identity);
+            let join = |log: ScopedJoinHandle<'_, _>| {
+                log.join().unwrap_or_else(|_| bail!("opening the audit log panicked"))
+            };
+            let opened = log.map_err(anyhow::Error::from).and_then(join);
+            (opened, ready)
+        });
+        let (log, lanes) = opened?;
+        let Ready { mut standing, kills, backed_out, bundle, certificate, tls, quotas, misses } =
+            ready?;
         let mailboxes = processors.iter().map(|_| Mailbox::new());
         let mailboxes = Arc::new(mailboxes.collect::<std::io::Result<Vec<_>>>()?);
         let snapshots: Vec<_> =
             processors.iter().map(|_| Arc::new(Mutex::new(Snapshot::default()))).collect();
         let hub = Arc::new(Hub::new(Arc::clone(&mailboxes), snapshots.clone(), Arc::clone(&log)));
-        if let Some(kills) = &stored.kills {
+        if let Some(kills) = &kills {
             hub.kill(kills);
         }
-        if let Some(backed_out) = stored.backed_out {
+        if let Some(backed_out) = backed_out {
             tracing::error!(%backed_out, "a bundle is not used");
             hub.on_backed_out(backed_out);
         }
-        if let Some(bundle) = stored.bundle {
-            let revision = bundle.revision;
-            match hub.deploy(bundle) {
+        if let Some((revision, made)) = bundle {
+            match hub.hand_out(made) {
                 Ok(()) => tracing::info!(%revision, "the bundle on disk decides"),
                 Err(reason) => {
                     tracing::error!(%revision, reason, "the bundle on disk is refused");
@@ -162,14 +224,7 @@ impl Gateway {
                 }
             }
         }
-        let made = Shared {
-            boot,
-            keys,
-            quotas: Arc::new(Buckets::new(SLOTS_DEFAULT, random()?)),
-            misses: Arc::new(
-                MissBudget::new(MISS_SLOTS, random()?).context("the budget of checks")?,
-            ),
-        };
+        let made = Shared { boot, keys, quotas, misses };
         let mut cores = Vec::new();
         for (number, (processor, lane)) in processors.into_iter().zip(lanes).enumerate() {
             let start = serve::Start {
@@ -187,7 +242,10 @@ impl Gateway {
             cores.push(thread.spawn(move || serve::run(start))?);
         }
         tracing::info!(listen = %settings.listen, cores = cores.len(), "serving MCP");
-        let link = start_link(dirs, standing, &hub, settings, &log, cores.len())?;
+        log.wait_until_written().context("the audit log")?;
+        tracing::info!(key = log_key, "the audit log is written; its public key");
+        std::thread::sleep(FIRST_CALLS);
+        let link = start_link(dirs, standing, &hub, settings, &log, (cores.len(), log_key))?;
         let is_connected = Arc::clone(&link);
         let is_connected = Box::new(move || is_connected.link().connected);
         let admin = Admin::bind(settings.admin_listen, Arc::clone(&hub), is_connected)?;
@@ -196,12 +254,8 @@ impl Gateway {
     }
 
     /// Until a signal says to stop, or a core ends by itself.
-    fn run(mut self, settings: &Settings) -> anyhow::Result<()> {
-        let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&stop))?;
-        }
-        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))?;
+    fn run(mut self, settings: &Settings, signals: &Signals) -> anyhow::Result<()> {
+        let Signals { stop, reload } = signals;
         while !stop.load(Ordering::Relaxed) && !self.cores.iter().any(JoinHandle::is_finished) {
             std::thread::sleep(TICK);
             if reload.swap(false, Ordering::Relaxed) || self.certificate.has_changed() {
@@ -276,16 +330,17 @@ impl Shared {
 
 fn open_log(
     settings: &Settings,
-    stored: &Stored,
-    keys: &Keys,
+    signer: NoteSigner,
     boot: BootId,
     lanes: usize,
 ) -> anyhow::Result<(Arc<Writer>, Vec<Lane>)> {
-    let origin = format!("portcullis/{}", stored.identity.appliance);
-    let signer = NoteSigner::from_seed(&origin, &keys.log).context("the log's key")?;
     let dir = settings.data_dir.join("audit");
-    let config = dataplane_audit_writer::Config::new(dir, signer, boot, lanes);
-    let (log, lanes) = dataplane_audit_writer::start(config).context("the audit log")?;
+    let mut config = dataplane_audit_writer::Config::new(dir, signer, boot, lanes);
+    config.accept_loss = (!settings.accept_audit_loss.is_empty()).then(|| LossAcceptance {
+        losses: settings.accept_audit_loss.clone(),
+        operator: "the gateway's command line".to_owned(),
+    });
+    let (log, lanes) = dataplane_audit_writer::open(config).context("the audit log")?;
     Ok((Arc::new(log), lanes))
 }
 
@@ -295,10 +350,11 @@ fn start_link(
     hub: &Arc<Hub>,
     settings: &Settings,
     log: &Arc<Writer>,
-    cores: usize,
+    (cores, log_key): (usize, String),
 ) -> anyhow::Result<Arc<dataplane_sync::Handle>> {
     let mut config = dataplane_sync::Config::new(dirs, standing, u64::from_le_bytes(random()?));
     config.cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    config.log_key = log_key;
     let records = records::LogRecords::new(settings.data_dir.join("audit"), Arc::clone(log));
     let sink = Arc::clone(hub) as Arc<dyn dataplane_sync::Sink>;
     let link = dataplane_sync::start(config, sink, Some(Box::new(records)));

@@ -43,6 +43,11 @@ pub(crate) struct Settings {
     #[arg(long, value_delimiter = ',')]
     pub cores: Vec<usize>,
 
+    /// Lets an audit log grow that lost records: the loss as the refused start has named it, for example
+    /// `cut-22-7-5f3c9a10`. Covers that loss and no later one; put on record.
+    #[arg(long, value_name = "LOSS")]
+    pub accept_audit_loss: Vec<String>,
+
     /// How long calls may finish after SIGTERM, in seconds.
     #[arg(long, default_value_t = 30)]
     pub drain_s: u64,

@@ -32,6 +32,8 @@ pub struct Config {
     /// The gateway's release, and its cores: shown to the operator.
     pub version: String,
     pub cores: u16,
+    /// With which the log is signed, as a verifier key: kept by the control plane for the operator.
+    pub log_key: String,
     /// Where the waits' jitter starts.
     pub seed: u64,
     /// A bundle is good, and older ones are refused for ever, after so long in service.
@@ -45,7 +47,9 @@ impl Config {
     #[must_use]
     pub fn new(dirs: Dirs, standing: Standing, seed: u64) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { dirs, standing, version, cores: 1, seed, good_after_ms: 10_000, status_ms: 5_000 }
+        let log_key = String::new();
+        let (good_after_ms, status_ms) = (10_000, 5_000);
+        Self { dirs, standing, version, cores: 1, log_key, seed, good_after_ms, status_ms }
     }
 }
 
@@ -170,8 +174,8 @@ impl Shared {
 
     pub(crate) fn hello(&self) -> Hello {
         let Standing { revision, content, kill_serial } = self.acceptor.standing();
-        let Config { version, cores, .. } = &self.config;
-        Hello { revision, content, kill_serial, version: version.clone(), cores: *cores }
+        let Config { version, cores, log_key, .. } = self.config.clone();
+        Hello { revision, content, kill_serial, version, cores, log_key }
     }
 
     fn on_connected(&self) {

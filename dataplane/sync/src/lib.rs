@@ -30,6 +30,8 @@ pub use identity::Identity;
 pub use marks::{BackedOut, DEATHS_MAX};
 pub use ship::RECORDS_POLL_MS;
 pub use sink::{RecordSource, Sink};
-pub use stored::{LoadFault, Standing, Stored, boot_from_disk, load_from_disk, stopped_in_order};
+pub use stored::{
+    LoadFault, Standing, Stored, boot_from_disk, load_from_disk, load_identity, stopped_in_order,
+};
 pub use stream::{CONNECT_MS_MAX, MESSAGE_MS_MAX};
 pub use tls::IDLE_MS_MAX;

@@ -124,6 +124,7 @@ fn keep(dirs: &Dirs, written: &mut Marks, marks: &Marks) -> Option<String> {
 }
 
 fn set_aside(dirs: &Dirs, marks: &Marks, name: &str) -> Option<String> {
+    marks.backed_out()?;
     let bytes = files::read(&dirs.data.join(name), BUNDLE_BYTES_MAX as u64).ok()??;
     if !marks.is_backed_out(&content(&bytes)) {
         return None;
@@ -134,10 +135,18 @@ fn set_aside(dirs: &Dirs, marks: &Marks, name: &str) -> Option<String> {
 
 /// Reads and checks what is on disk, and writes nothing: about 1 ms for 500 tools.
 pub fn load_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
-    let Some(identity) = Identity::load(dirs).map_err(LoadFault::Identity)? else {
+    load_for(load_identity(dirs)?, dirs)
+}
+
+/// Who this box is.
+pub fn load_identity(dirs: &Dirs) -> Result<Identity, LoadFault> {
+    Identity::load(dirs).map_err(LoadFault::Identity)?.ok_or_else(|| {
         let path = dirs.data.join(files::IDENTITY);
-        return Err(LoadFault::NotEnrolled(path.display().to_string()));
-    };
+        LoadFault::NotEnrolled(path.display().to_string())
+    })
+}
+
+fn load_for(identity: Identity, dirs: &Dirs) -> Result<Stored, LoadFault> {
     let floor = Floor::load(dirs).map_err(LoadFault::Floor)?;
     let floor = floor.unwrap_or_default();
     let marks = Marks::load(dirs).unwrap_or_default();
@@ -183,8 +192,8 @@ fn open_bundle(
     name: &str,
 ) -> Result<Option<Bundle>, String> {
     let bytes = files::read(&dirs.data.join(name), BUNDLE_BYTES_MAX as u64);
-    let Some(bytes) = bytes.map_err(|fault| fault.to_string())? else { return Ok(None) };
-    Bundle::open(&bytes, &identity.signing_keys, &identity.appliance, floor)
+    let Some(mut bytes) = bytes.map_err(|fault| fault.to_string())? else { return Ok(None) };
+    Bundle::open_over(&mut bytes, &identity.signing_keys, &identity.appliance, floor)
         .map(Some)
         .map_err(|refused| format!("{name}: {refused}"))
 }

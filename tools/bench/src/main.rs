@@ -35,6 +35,7 @@ use crate::mix::Mix;
 use crate::place::Cores;
 use crate::report::Report;
 use crate::rig::{Kind, Origin, Target};
+use crate::single::Ended;
 
 /// Load generator and comparison. Figures of two runs are comparable as ratios only.
 #[derive(Debug, Parser)]
@@ -54,8 +55,11 @@ enum Command {
     Compare(Compare),
     /// How soon the gateway answers its first call after exec.
     Start {
-        #[arg(long, default_value_t = 15)]
+        #[arg(long, default_value_t = 21)]
         starts: usize,
+        /// How the gateway ended before each start.
+        #[arg(long, value_enum, default_value_t = Ended::InOrder)]
+        after: Ended,
         /// Calls are made for so long before, so that the log that is opened holds them.
         #[arg(long, default_value_t = 0)]
         seconds_before: u64,
@@ -134,8 +138,8 @@ fn main() -> anyhow::Result<()> {
     raise_open_files();
     match cli.command {
         Some(Command::Origin { listen, tools }) => origin::serve(listen, tools),
-        Some(Command::Start { starts, seconds_before, at_most }) => {
-            start(&cli.rig, starts, seconds_before * 1_000, at_most)
+        Some(Command::Start { starts, after, seconds_before, at_most }) => {
+            start(&cli.rig, starts, after, seconds_before * 1_000, at_most)
         }
         Some(Command::Memory { connections, targets, at_most }) => {
             memory(&cli.rig, connections, &targets, at_most)
@@ -203,16 +207,28 @@ fn run(rig: &Rig, compare: &Compare) -> anyhow::Result<()> {
     within("CPU per call, times HAProxy over TLS", ratio, compare.at_most)
 }
 
-fn start(rig: &Rig, count: usize, before_ms: u64, at_most: Option<f64>) -> anyhow::Result<()> {
+fn start(
+    rig: &Rig,
+    count: usize,
+    after: Ended,
+    before_ms: u64,
+    at_most: Option<f64>,
+) -> anyhow::Result<()> {
     let mut setting = Setting::new(rig, &[Kind::Portcullis])?;
     let target = setting.targets.first_mut();
     let target = target.ok_or_else(|| anyhow::anyhow!("no target"))?;
-    let starts = single::starts(target, count, before_ms, rig.tools)?;
+    let starts = single::starts(target, count, after, before_ms, rig.tools)?;
     let spread = starts.first_answer_ms;
     let text = format!(
-        "exec to first answered call: {:.2} ms [{:.2}..{:.2}], {} starts, {} tools in the bundle, \
-         {} calls in the log\n",
-        spread.median, spread.min, spread.max, starts.starts, starts.tools, starts.calls_before
+        "exec to first answered call, {}: median {:.2} ms, min {:.2}, max {:.2} of {} starts; {} tools \
+         in the bundle, {} calls in the log before\n",
+        after.in_words(),
+        spread.median,
+        spread.min,
+        spread.max,
+        starts.starts,
+        starts.tools,
+        starts.calls_before
     );
     print(rig.output, &starts, &text)?;
     within("milliseconds to the first answer", Some(spread.median), at_most)

@@ -4,6 +4,7 @@
 //! enrols, takes the bundle, and serves. Both are built binaries; nothing is linked in.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +27,7 @@ pub(crate) struct Portcullis {
     pub gateway: Process,
     pub control: Process,
     pub address: SocketAddr,
+    data: PathBuf,
     cores: Cores,
 }
 
@@ -46,7 +48,8 @@ impl Portcullis {
         let token = token.context("an enrolment without a token")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let data = material.place.path("gateway").display().to_string();
+        let folder = material.place.path("gateway");
+        let data = folder.display().to_string();
         let words = [
             ("--data-dir", data),
             ("--listen", address.to_string()),
@@ -73,7 +76,7 @@ impl Portcullis {
         }
         anyhow::ensure!(gateway.ended().is_none(), "the gateway ended\n{}", gateway.log_tail());
         anyhow::ensure!(control.ended().is_none(), "control ended\n{}", control.log_tail());
-        Ok(Self { gateway, control, address, cores })
+        Ok(Self { gateway, control, address, data: folder, cores })
     }
 
     /// Where the mixes go.
@@ -84,6 +87,20 @@ impl Portcullis {
             legacy: "/servers/legacy/mcp".to_owned(),
             token: material.token.clone(),
         }
+    }
+
+    /// Waits until the bundle has proved good: while it is on trial each start writes that down first,
+    /// and a kill counts against it.
+    ///
+    /// # Errors
+    /// When that takes longer than it may.
+    pub(crate) fn after_the_trial(&self) -> anyhow::Result<()> {
+        let floor = self.data.join("floor");
+        let is_good = || {
+            let bytes = std::fs::read(&floor).ok()?;
+            bytes.get(8..16)?.iter().any(|byte| *byte != 0).then_some(())
+        };
+        wait_until(READY, "bundle that has proved good", is_good)
     }
 
     /// Executes the gateway that was ended.

@@ -1,6 +1,7 @@
 //! Two figures of the gateway alone: how soon it answers, and what a thousand connections weigh.
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::clock::now_ns;
@@ -13,10 +14,33 @@ use crate::usage;
 /// How long a start may take before it is a failure.
 const START_NS_MAX: u64 = 10_000_000_000;
 
+/// Calls are made for so long before each kill: the log's end is then as a crash leaves it.
+const LOAD_BEFORE_KILL_MS: u64 = 300;
+
+/// How the gateway ended before it is started again.
+#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ended {
+    /// By SIGTERM: its log is closed.
+    InOrder,
+    /// By SIGKILL, a moment after calls under load.
+    Kill,
+}
+
+impl Ended {
+    pub(crate) const fn in_words(self) -> &'static str {
+        match self {
+            Self::InOrder => "after a stop in order",
+            Self::Kill => "after kill -9 under load",
+        }
+    }
+}
+
 /// From `exec` to the first answered call.
 #[derive(Debug, Serialize)]
 pub(crate) struct Starts {
     pub starts: usize,
+    pub after: Ended,
     pub tools: usize,
     /// Calls in the log that it opens.
     pub calls_before: u64,
@@ -31,27 +55,38 @@ pub(crate) struct Starts {
 pub(crate) fn starts(
     target: &mut Target,
     count: usize,
+    after: Ended,
     before_ms: u64,
     tools: usize,
 ) -> anyhow::Result<Starts> {
     let script = Script::new(Mix::Call, &target.paths);
     let mut load = target.load(8)?;
     load.warm_up(&script)?;
-    let calls_before = load.run(&script, Pace::Closed, before_ms)?.done;
+    let mut calls_before = load.run(&script, Pace::Closed, before_ms)?.done;
     drop(load);
+    if let Running::Portcullis(portcullis) = &target.running {
+        portcullis.after_the_trial()?;
+    }
     let mut all_ms = Vec::with_capacity(count);
     for _ in 0..count {
+        if let Ended::Kill = after {
+            let mut load = target.load(8)?;
+            calls_before += load.run(&script, Pace::Closed, LOAD_BEFORE_KILL_MS)?.done;
+        }
         let Running::Portcullis(portcullis) = &mut target.running else {
             anyhow::bail!("only the gateway is started again")
         };
-        portcullis.gateway.terminate();
+        match after {
+            Ended::InOrder => portcullis.gateway.terminate(),
+            Ended::Kill => portcullis.gateway.kill(),
+        };
         let begun_ns = now_ns();
         portcullis.start_gateway()?;
         let took_ns = first_answer(target, &script, begun_ns)?;
         all_ms.push(took_ns as f64 / 1e6);
     }
     let first_answer_ms = Spread::of(all_ms).context("no start was asked for")?;
-    Ok(Starts { starts: count, tools, calls_before, first_answer_ms })
+    Ok(Starts { starts: count, after, tools, calls_before, first_answer_ms })
 }
 
 fn first_answer(target: &Target, script: &Script, begun_ns: u64) -> anyhow::Result<u64> {

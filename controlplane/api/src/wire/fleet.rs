@@ -60,6 +60,9 @@ pub struct Appliance {
     pub version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<u32>,
+    /// The public key of its audit log, for `portcullis audit verify --key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expires_at: Option<Time>,
     /// What is wrong with it now, as it says itself, or why it is not connected.
