@@ -55,7 +55,12 @@ fn run(sets: usize, seed: u64, planted: Option<Planted>, stop_at: usize) -> Seen
     let mut compiler = Compiler::default();
     compiler.planted = planted;
     let (mut dice, mut seen) = (Dice::new(seed), Seen::default());
-    for set in 0..sets {
+    // Counted are sets that compile; one of which nothing is left asks nothing.
+    let wanted = sets * CALLS_PER_SET;
+    for set in 0.. {
+        if seen.calls >= wanted {
+            break;
+        }
         let texts = generate::policies(&mut dice);
         let Some((texts, compiled)) = compile(&mut compiler, &world, texts, &mut seen) else {
             continue;
@@ -279,7 +284,7 @@ fn agrees_with_cedar() {
     let seen = run(1_000, 1, None, 1);
     assert!(seen.wrong.is_empty(), "{}", seen.wrong[0]);
     // That it agrees says nothing unless it saw every kind of answer.
-    assert!(seen.calls > 35_000, "{seen:?}");
+    assert!(seen.calls >= 40_000, "{seen:?}");
     let often = [seen.allowed, seen.bad_arguments, seen.fallbacks, seen.obliged];
     assert!(often.iter().all(|count| count * 50 > seen.calls), "{seen:?}");
     assert!(seen.cedar_errors > 100 && seen.explained > 300, "{seen:?}");

@@ -63,7 +63,7 @@ impl Config {
             lanes,
             segment_bytes: SEGMENT_BYTES,
             reserve_bytes: RESERVE_BYTES,
-            gather_us: 200,
+            gather_us: 500,
             checkpoint_records: 10_000,
             checkpoint_ms: 10_000,
             accept_loss: None,

@@ -222,6 +222,20 @@ impl Reader<'_> {
     /// A string that unescapes to `text`.
     fn string(&mut self, text: &str) -> Result<(), ParseFault> {
         self.expect(b'"')?;
+        // What stands there letter by letter, with a quote after it, has no escape in it: each escape
+        // is longer than what it stands for, so the first quote would have to stand before itself.
+        let end = self.at.saturating_add(text.len());
+        if self.body.get(self.at..end) == Some(text.as_bytes())
+            && self.body.get(end) == Some(&b'"')
+        {
+            self.at = end + 1;
+            return Ok(());
+        }
+        self.escaped(text)
+    }
+
+    /// The rest of a string that is written with escapes.
+    fn escaped(&mut self, text: &str) -> Result<(), ParseFault> {
         let start = self.at;
         let mut unescaped = 0;
         loop {
@@ -234,14 +248,9 @@ impl Reader<'_> {
             }
             unescaped += self.escape()?;
         }
-        let plainly = self.body.get(start..self.at) == Some(text.as_bytes());
-        let escaped = unescaped < self.at - start;
+        let has_escape = unescaped < self.at - start;
         self.at += 1;
-        if unescaped == text.len() && (escaped || plainly) {
-            Ok(())
-        } else {
-            Err(self.inconsistent())
-        }
+        if has_escape && unescaped == text.len() { Ok(()) } else { Err(self.inconsistent()) }
     }
 
     /// One escape; answers how many bytes of UTF-8 it stands for.
