@@ -20,7 +20,7 @@ use crate::authority::Authority;
 /// Silence for this long means that the other side is gone.
 pub const IDLE_MS_MAX: u32 = 15_000;
 /// The longest packet that is tried: a jumbo frame of 9,000 bytes without the heads of IPv6 and UDP.
-pub const PACKET_BYTES_MAX: u16 = 8_952;
+pub(crate) const PACKET_BYTES_MAX: u16 = 8_952;
 const KEEP_ALIVE_MS: u64 = 4_000;
 /// Messages that one appliance may be sending at a time.
 pub const STREAMS_MAX: u32 = 16;

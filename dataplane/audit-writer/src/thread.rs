@@ -196,14 +196,18 @@ impl Thread {
             self.note(now, Control::ClockStep { by_ns });
         }
         self.drain();
-        if self.log.pending() == 0 {
-            std::thread::park_timeout(Duration::from_nanos(self.idle_ns(now)));
-            return;
-        }
-        let several = self.log.pending().max(self.recent_eighths / 8) >= SEVERAL_RECORDS;
+        let expected = self.recent_eighths / 8;
+        let several = self.log.pending().max(expected) >= SEVERAL_RECORDS;
         if several && self.log.pending() < GATHERED_RECORDS && !self.gather.is_zero() {
+            // Also when none is there yet: to be woken for the first and then to wait for the others
+            // would be two turns of the scheduler, and a system call of the core.
             std::thread::sleep(self.gather);
             self.drain();
+        }
+        if self.log.pending() == 0 {
+            self.recent_eighths = 0;
+            std::thread::park_timeout(Duration::from_nanos(self.idle_ns(now)));
+            return;
         }
         let records = self.log.pending();
         self.recent_eighths = self.recent_eighths - self.recent_eighths / 8 + records;

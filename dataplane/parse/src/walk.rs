@@ -225,8 +225,7 @@ impl Reader<'_> {
         // What stands there letter by letter, with a quote after it, has no escape in it: each escape
         // is longer than what it stands for, so the first quote would have to stand before itself.
         let end = self.at.saturating_add(text.len());
-        if self.body.get(self.at..end) == Some(text.as_bytes())
-            && self.body.get(end) == Some(&b'"')
+        if self.body.get(self.at..end) == Some(text.as_bytes()) && self.body.get(end) == Some(&b'"')
         {
             self.at = end + 1;
             return Ok(());

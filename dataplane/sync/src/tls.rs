@@ -21,7 +21,7 @@ use crate::identity::Identity;
 /// Both sides keep a quiet connection alive, so silence for this long means that it is gone.
 pub const IDLE_MS_MAX: u32 = 15_000;
 /// The longest packet that is tried: a jumbo frame of 9,000 bytes without the heads of IPv6 and UDP.
-pub const PACKET_BYTES_MAX: u16 = 8_952;
+pub(crate) const PACKET_BYTES_MAX: u16 = 8_952;
 /// How often a quiet connection is kept alive.
 const KEEP_ALIVE_MS: u64 = 4_000;
 /// Messages that may arrive at a time.
