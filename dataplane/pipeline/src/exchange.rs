@@ -1,9 +1,10 @@
 //! One call that a server has: what is sent, how its answer comes back, how it ends on record.
 //!
 //! A legacy server may first have to be told `initialize`; that is the same exchange in an earlier
-//! stage. An answer reaches the client only behind its record: a JSON answer is held whole, of a
-//! stream the last event is held, of a long answer its end. A call that may have run is never sent again; the one repetition
-//! is after a 404, by which a legacy server says that it does not know the session and ran nothing.
+//! stage. An answer reaches the client only behind its record: a short one is held whole, of a long
+//! one its end is held, of a stream the last event. A call that may have run is never sent again;
+//! the one repetition is after a 404, by which a legacy server says that it does not know the session
+//! and ran nothing.
 
 use std::ops::Range;
 use std::rc::Rc;

@@ -20,7 +20,8 @@ const RUNNING: usize = 4;
 /// Connections that call another tool.
 const OTHERS: usize = 2;
 const ROUNDS: usize = 5;
-/// Promised for one box; the median of the rounds is held to it, each round to a second.
+/// Promised for one box; nine of ten are held to it here, each to a second, because others use the
+/// machines that tests run on.
 const PROMISED: Duration = Duration::from_millis(100);
 const KILLED: i64 = -31_410;
 
@@ -193,13 +194,13 @@ fn operate(system: &tests_fixtures::stack::System, round: &Round) -> anyhow::Res
 fn judge(what: &str, mut latencies: Vec<Duration>) -> anyhow::Result<()> {
     latencies.sort();
     let at = |part: usize| latencies.get((latencies.len() * part / 100).min(latencies.len() - 1));
-    let (half, most) = (at(50).context("none")?, latencies.last().context("none")?);
+    let (half, nine_tenths) = (at(50).context("none")?, at(90).context("none")?);
+    let most = latencies.last().context("none")?;
     told(&format!(
-        "kill, API request to {what}: median {half:.1?}, 90% {:.1?}, most {most:.1?}, n {}",
-        at(90).context("none")?,
+        "kill, API request to {what}: median {half:.1?}, 90% {nine_tenths:.1?}, most {most:.1?}, n {}",
         latencies.len()
     ));
-    ensure!(*half < PROMISED, "{what}: median {half:?}");
+    ensure!(*nine_tenths < PROMISED, "{what}: 90% {nine_tenths:?}");
     ensure!(*most < Duration::from_secs(1), "{what}: {most:?}");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Where the scenes are played: the running system, its clients, its command line, its narrator.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -128,26 +129,32 @@ impl Stage {
         let system = &mut self.system;
         let url = system.url("/mcp");
         println!("\nAll seven scenes took {:.1} s.", self.begun.elapsed().as_secs_f32());
-        if !keep {
-            println!(
-                "Run `cargo xtask demo --keep` to leave it running, then paste {url} into an MCP client."
-            );
-            return;
+        if keep {
+            system.place.keep();
+            println!("It keeps running until Ctrl-C.");
+        } else {
+            println!("It ends here; `cargo xtask demo --keep` leaves it running.");
         }
-        system.place.keep();
-        let token = system.token_of("ann", &["support"]).unwrap_or_default();
-        println!("\nIt keeps running until Ctrl-C. Paste into an MCP client:\n");
-        println!("   {url}");
-        println!("   Authorization: Bearer {token}");
-        println!("   (trust {})", system.certificate().display());
+        println!("\nPaste into an MCP client:\n\n   {url}");
+        if keep {
+            let token = system.token_of("ann", &["support"]).unwrap_or_default();
+            println!("   Authorization: Bearer {token}");
+            println!("   (trust {})", system.certificate().display());
+        }
         println!("\nTry next:\n");
-        println!(
-            "   export PORTCULLIS_URL=http://{} PORTCULLIS_TOKEN={}",
-            system.rest, system.token
-        );
+        if keep {
+            if let Some(folder) = binary("portcullis").ok().as_deref().and_then(Path::parent) {
+                println!("   export PATH={}:$PATH", folder.display());
+            }
+            println!(
+                "   export PORTCULLIS_URL=http://{} PORTCULLIS_TOKEN={}",
+                system.rest, system.token
+            );
+        }
         println!("   portcullis status");
-        println!("   portcullis calls --follow");
         println!("   portcullis tools");
+        println!("   portcullis calls --follow");
+        println!("   portcullis kill server erp --reason 'a drill'");
     }
 }
 
