@@ -224,7 +224,7 @@ impl Reader {
     /// Each line counts one more byte than it holds: many empty ones are not free.
     fn value(&mut self, value: &[u8]) -> Result<(), SseFault> {
         let Place::Value(target, _) = self.place else { return Ok(()) };
-        let used = self.data.len() + self.next_id.len() + self.name.len();
+        let used = self.used();
         let buffer = match target {
             Target::Data => &mut self.data,
             Target::Id => &mut self.next_id,
@@ -243,6 +243,11 @@ impl Reader {
         Ok(())
     }
 
+    /// What the event in the making has taken of its limit.
+    fn used(&self) -> usize {
+        self.data.len() + self.next_id.len() + self.name.len()
+    }
+
     /// Says whether an event is complete.
     fn end_line(&mut self) -> Result<bool, SseFault> {
         match std::mem::replace(&mut self.place, Place::Field(0)) {
@@ -254,7 +259,7 @@ impl Reader {
             }
             Place::Value(target, _) => self.end_value(target),
         }
-        if self.data.len() >= self.limits.event_bytes_max {
+        if self.used() >= self.limits.event_bytes_max {
             return Err(SseFault::TooLong { event_bytes_max: self.limits.event_bytes_max });
         }
         Ok(false)

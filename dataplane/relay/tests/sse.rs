@@ -101,6 +101,8 @@ fn every_stream_cut_at_every_byte() {
 fn an_event_is_at_most_as_long_as_its_limit() {
     let limits = Limits { event_bytes_max: 8 };
     let long = Err(SseFault::TooLong { event_bytes_max: 8 });
+    // Empty lines of data count beside a name.
+    assert_eq!(read(&[b"event: abcde\ndata\ndata\ndata\ndata\n\n"], limits), long);
     let one = |data: &str| vec![(data.to_owned(), String::new(), String::new(), None)];
     assert_eq!(read(&[b"data: 1234567\n\n"], limits), Ok(one("1234567")));
     for stream in [

@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::machine;
 use crate::outcome::{Counts, Outcome};
 
-/// How much of a failed target's output is shown.
+/// How many lines of a failed target's output are shown.
 const SHOWN_LINES: usize = 40;
 
 /// Runs every target, or the one named, for `seconds` each.
@@ -100,7 +100,10 @@ fn run_one(folder: &Path, logs: &Path, name: &str, seconds: u64) -> bool {
     println!("fuzz {name:<24} {word:<6} {runs:>10} runs {:>6.0} s", begun.elapsed().as_secs_f64());
     if !passed {
         let lines: Vec<&str> = text.lines().collect();
-        for line in lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES)) {
+        // The end is cargo-fuzz's own; what happened begins where it panicked.
+        let panicked = lines.iter().position(|line| line.contains("panicked at"));
+        let from = panicked.unwrap_or_else(|| lines.len().saturating_sub(SHOWN_LINES));
+        for line in lines.iter().skip(from).take(SHOWN_LINES) {
             println!("    {line}");
         }
     }
