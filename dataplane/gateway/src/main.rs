@@ -18,6 +18,7 @@ mod memory;
 mod notify;
 mod records;
 mod registry;
+mod ring;
 mod serve;
 mod settings;
 mod snapshot;
@@ -73,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    ring::probe()?;
     memory::forbid_dumps().context("core dumps cannot be forbidden")?;
     let dirs = Dirs::new(&settings.data_dir);
     std::fs::create_dir_all(&settings.data_dir)

@@ -22,6 +22,7 @@ use crate::durable::Durable;
 use crate::mailbox::{Bell, Mailbox, News};
 use crate::notify::Notify;
 use crate::registry::{Entry, Registry};
+use crate::ring;
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::upstreams::{Upstreams, raw_fd};
@@ -72,22 +73,12 @@ pub(crate) fn run(start: Start) -> io::Result<()> {
     if let Some(processor) = start.processor {
         monoio::utils::bind_to_cpu_set(Some(processor)).map_err(io::Error::other)?;
     }
-    let mut ring = io_uring::IoUring::builder();
-    ring.setup_single_issuer().setup_defer_taskrun();
     let runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new()
         .with_entries(RING_ENTRIES)
-        .uring_builder(ring)
+        .uring_builder(ring::builder())
         .enable_timer()
         .build();
-    let mut runtime = runtime.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!(
-                "io_uring is not available ({error}): needs Linux 6.1 or newer, \
-                 kernel.io_uring_disabled=0, and a container profile that allows io_uring_setup"
-            ),
-        )
-    })?;
+    let mut runtime = runtime.map_err(ring::refused)?;
     runtime.block_on(serve(start))
 }
 
