@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use controlplane_api::Problem;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::blocking::Client as Http;
 use serde::Serialize;
@@ -18,6 +19,8 @@ use crate::fault::Fault;
 const URL: &str = "http://127.0.0.1:9440";
 /// Longer than any answer takes; following calls waits 30 s on purpose.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// All but the unreserved characters (RFC 3986 §2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A control plane, and who asks it.
 pub(crate) struct Client {
@@ -152,16 +155,7 @@ impl Client {
 
 /// A name as one segment of a path, whatever letters it has.
 pub(crate) fn segment(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(name, RESERVED).to_string()
 }
 
 fn deepest(fault: &dyn std::error::Error) -> String {

@@ -47,9 +47,7 @@ impl Checker {
         policy: &Policy,
         reached: impl Iterator<Item = &'t ToolView>,
     ) -> Vec<Diagnostic> {
-        if self.schemas.len() + self.verdicts.len() > REMEMBERED_MAX {
-            *self = Self::default();
-        }
+        self.make_room();
         let looks = looks_at_arguments(policy);
         let none: Arc<str> = "{}".into();
         let mut seen = BTreeSet::new();
@@ -76,6 +74,12 @@ impl Checker {
         let message = "this policy is impossible: its condition is false for every call".to_owned();
         let help = Some("correct the condition, or delete the policy".to_owned());
         vec![Diagnostic { help, ..policy.complaint(None, message) }]
+    }
+
+    fn make_room(&mut self) {
+        if self.schemas.len() + self.verdicts.len() >= REMEMBERED_MAX {
+            *self = Self::default();
+        }
     }
 
     fn verdict(&mut self, policy: &Policy, arguments: &Arc<str>) -> Verdict {
@@ -265,4 +269,22 @@ fn looks_at_arguments(policy: &Policy) -> bool {
         let (Clause::When(body) | Clause::Unless(body)) = clause;
         looks(body)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_verdict_too_many_forgets_the_others() {
+        let filled = |count: usize| {
+            let verdicts = (0..count).map(|n| (("{}".into(), n.to_string()), Verdict::default()));
+            Checker { verdicts: verdicts.collect(), ..Checker::default() }
+        };
+        for (count, kept) in [(REMEMBERED_MAX - 1, REMEMBERED_MAX - 1), (REMEMBERED_MAX, 0)] {
+            let mut checker = filled(count);
+            checker.make_room();
+            assert_eq!(checker.verdicts.len(), kept);
+        }
+    }
 }

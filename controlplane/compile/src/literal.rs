@@ -34,7 +34,7 @@ pub(crate) struct Literals {
 impl Literals {
     /// The value, or `None` for text that Cedar refuses.
     pub(crate) fn read(&mut self, constructor: Constructor, text: &str) -> Option<Constant> {
-        if self.known.len() > REMEMBERED_MAX {
+        if self.known.len() >= REMEMBERED_MAX {
             self.known.clear();
         }
         let key = (constructor, text.to_owned());
@@ -91,4 +91,25 @@ fn range(text: &str) -> Option<Constant> {
         }
         IpAddr::V6(v6) => Constant::Ip { bits: v6.into(), v6: true, prefix: prefix.unwrap_or(128) },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_literal_too_many_forgets_the_others_and_is_read() {
+        let mut literals = Literals::default();
+        let fill = |literals: &mut Literals, count: usize| {
+            let dummies = (0..count).map(|n| ((Constructor::Ip, n.to_string()), None));
+            literals.known = dummies.collect();
+        };
+        let five = Some(Constant::Duration(5_000));
+        fill(&mut literals, REMEMBERED_MAX - 1);
+        assert_eq!(literals.read(Constructor::Duration, "5s"), five);
+        assert_eq!(literals.known.len(), REMEMBERED_MAX);
+        fill(&mut literals, REMEMBERED_MAX);
+        assert_eq!(literals.read(Constructor::Duration, "5s"), five);
+        assert_eq!(literals.known.len(), 1);
+    }
 }

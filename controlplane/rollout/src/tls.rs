@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane_bundle::message::{ALPN_ENROL, ALPN_SYNC};
+use dataplane_bundle::message::{ALPN_ENROL, ALPN_SYNC, PACKET_BYTES_MAX};
 use dataplane_telemetry::WallNanos;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
@@ -19,8 +19,6 @@ use crate::authority::Authority;
 
 /// Silence for this long means that the other side is gone.
 pub const IDLE_MS_MAX: u32 = 15_000;
-/// The longest packet that is tried: a jumbo frame of 9,000 bytes without the heads of IPv6 and UDP.
-pub(crate) const PACKET_BYTES_MAX: u16 = 8_952;
 const KEEP_ALIVE_MS: u64 = 4_000;
 /// Messages that one appliance may be sending at a time.
 pub const STREAMS_MAX: u32 = 16;
@@ -60,14 +58,9 @@ pub(crate) fn server(authority: &Authority, now: WallNanos) -> Result<ServerConf
     Ok(config)
 }
 
-/// Records cost processor time by the packet: where the path carries jumbo frames, they are used.
-fn jumbo() -> MtuDiscoveryConfig {
+fn transport() -> TransportConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(PACKET_BYTES_MAX);
-    discovery
-}
-
-fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(STREAMS_MAX.into())
@@ -75,7 +68,7 @@ fn transport() -> TransportConfig {
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
         .receive_window(WINDOW_BYTES.into())
         .datagram_receive_buffer_size(None)
-        .mtu_discovery_config(Some(jumbo()))
+        .mtu_discovery_config(Some(discovery))
         .keep_alive_interval(Some(Duration::from_millis(KEEP_ALIVE_MS)))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS_MAX))));
     transport

@@ -228,11 +228,17 @@ fn the_previous_bundle_stands_in_until_the_current_one_is_good() {
     assert!(matches!(load_from_disk(&appliance.dirs), Err(LoadFault::Bundle(_))));
 }
 
+/// A process begins from what is on disk.
+fn boot(dirs: &Dirs) -> dataplane_sync::Stored {
+    let identity = dataplane_sync::load_identity(dirs).unwrap();
+    dataplane_sync::boot_from_disk(identity, dirs).unwrap()
+}
+
 /// The process dies: nothing is told to stop. The next one begins.
 fn die_and_boot(appliance: &mut Appliance) -> dataplane_sync::Stored {
     drop(appliance.channel.take());
     appliance.gateway = Arc::default();
-    dataplane_sync::boot_from_disk(&appliance.dirs).unwrap()
+    boot(&appliance.dirs)
 }
 
 fn revision_of(stored: &dataplane_sync::Stored) -> Option<u64> {
@@ -278,17 +284,17 @@ fn a_box_goes_back_to_the_last_good_bundle_and_not_to_one_that_is_merely_older()
     }
     let dead = Dirs::new(copy.path());
     appliance.gateway.set(|seen| seen.hold = false);
-    let stored = dataplane_sync::boot_from_disk(&dead).unwrap();
+    let stored = boot(&dead);
     assert_eq!((revision_of(&stored), stored.backed_out), (Some(3), None), "4 has died, not 3");
     dataplane_sync::stopped_in_order(&dead);
-    let stored = dataplane_sync::boot_from_disk(&dead).unwrap();
+    let stored = boot(&dead);
     assert_eq!((revision_of(&stored), stored.backed_out), (Some(3), None), "that was no death");
-    let stored = dataplane_sync::boot_from_disk(&dead).unwrap();
+    let stored = boot(&dead);
     assert_eq!(revision_of(&stored), Some(1), "{:?}", stored.warnings);
     assert_eq!(stored.backed_out.unwrap().revision, Revision(3));
     assert!(copy.path().join("bundle.refused").exists());
     assert!(stored.warnings.iter().any(|one| one.contains("push a newer revision")));
-    let again = dataplane_sync::boot_from_disk(&dead).unwrap();
+    let again = boot(&dead);
     assert_eq!((revision_of(&again), again.backed_out), (Some(1), stored.backed_out));
 }
 

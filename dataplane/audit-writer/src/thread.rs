@@ -268,12 +268,12 @@ impl Thread {
     fn committed(&mut self) {
         self.shared.size.store(self.log.tree().size(), Ordering::Release);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
-        self.keep_mark();
         for (lane, count) in self.lanes.iter().zip(&mut self.in_group) {
             if *count > 0 {
                 lane.committed(std::mem::take(count));
             }
         }
+        self.keep_mark();
     }
 
     /// Takes the spare into use.
@@ -398,20 +398,21 @@ impl Thread {
             self.housekeeper.checkpoint(tree);
             self.checkpointed = (tree.size(), now.mono);
             self.kept = (tree.size(), tree.root());
-            if let Some(mark) = self.log.mark(self.kept, false) {
-                self.marked = self.log.segment().unwrap_or_default();
-                self.housekeeper.mark(mark);
-            }
+            self.mark();
         }
     }
 
     fn keep_mark(&mut self) {
         let Some((number, left)) = self.log.segment() else { return };
         let (marked, left_then) = self.marked;
-        if (number != marked || left_then.saturating_sub(left) >= MARK_BYTES)
-            && let Some(mark) = self.log.mark(self.kept, false)
-        {
-            self.marked = (number, left);
+        if number != marked || left_then.saturating_sub(left) >= MARK_BYTES {
+            self.mark();
+        }
+    }
+
+    fn mark(&mut self) {
+        if let Some(mark) = self.log.mark(self.kept, false) {
+            self.marked = self.log.segment().unwrap_or_default();
             self.housekeeper.mark(mark);
         }
     }

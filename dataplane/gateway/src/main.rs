@@ -16,6 +16,7 @@ mod listen;
 mod mailbox;
 mod memory;
 mod notify;
+mod ready;
 mod records;
 mod registry;
 mod ring;
@@ -37,17 +38,18 @@ use clap::Parser;
 use dataplane_audit::{BootId, DigestKey, NoteSigner};
 use dataplane_audit_writer::{Lane, LossAcceptance, Writer};
 use dataplane_auth::MissBudget;
-use dataplane_bundle::{EnrolmentToken, KillList, Revision};
+use dataplane_bundle::EnrolmentToken;
 use dataplane_pipeline::Resources;
 use dataplane_pipeline::session::Sealer;
-use dataplane_quota::{Buckets, SLOTS_DEFAULT};
-use dataplane_sync::{BackedOut, Dirs, EnrolFault, Identity, Stored};
+use dataplane_quota::Buckets;
+use dataplane_sync::{Dirs, EnrolFault, Identity};
 
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::keys::{Keys, random};
-use crate::mailbox::{Deployment, Mailbox, News};
+use crate::mailbox::{Mailbox, News};
+use crate::ready::Ready;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::tls::Certificate;
@@ -60,8 +62,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// What is not needed for calls starts so much later: its handshake would share the processor with the
 /// first ones.
 const FIRST_CALLS: Duration = Duration::from_millis(20);
-/// Buckets that remember where wrong credentials came from.
-const MISS_SLOTS: usize = 16_384;
 
 fn main() -> anyhow::Result<()> {
     memory::refuse_huge_pages();
@@ -119,57 +119,6 @@ fn enrol(settings: &Settings, dirs: &Dirs) -> anyhow::Result<()> {
         Err(fault) => return Err(fault).context("enrolment failed"),
     }
     Ok(())
-}
-
-/// What is on disk; a bundle or kill list that may not be used is left until the control plane sends
-/// a good one, and until then nothing is served.
-fn load(identity: &Identity, dirs: &Dirs) -> Stored {
-    match dataplane_sync::boot_from_disk(dirs) {
-        Ok(stored) => {
-            for warning in &stored.warnings {
-                tracing::warn!(warning);
-            }
-            stored
-        }
-        Err(fault) => {
-            tracing::error!(%fault, "starting without a bundle: every request is refused until one comes");
-            Stored::without_bundle(dirs, identity.clone())
-        }
-    }
-}
-
-/// What is made ready while the log opens.
-struct Ready {
-    standing: dataplane_sync::Standing,
-    kills: Option<KillList>,
-    backed_out: Option<BackedOut>,
-    bundle: Option<(Revision, Result<Arc<Deployment>, String>)>,
-    certificate: Certificate,
-    tls: Arc<rustls::ServerConfig>,
-    quotas: Arc<Buckets>,
-    misses: Arc<MissBudget>,
-}
-
-impl Ready {
-    fn new(settings: &Settings, dirs: &Dirs, identity: &Identity) -> anyhow::Result<Self> {
-        let stored = load(identity, dirs);
-        let standing = stored.standing();
-        let hosts = stored.bundle.as_ref().map(|one| one.catalog.gateway.hosts.clone());
-        let operators = settings.tls_cert.clone().zip(settings.tls_key.clone());
-        let mut certificate =
-            Certificate::new(operators, &settings.data_dir, names(&hosts.unwrap_or_default()))?;
-        let misses = MissBudget::new(MISS_SLOTS, random()?).context("the budget of checks")?;
-        Ok(Self {
-            standing,
-            kills: stored.kills,
-            backed_out: stored.backed_out,
-            bundle: stored.bundle.map(|bundle| (bundle.revision, Hub::ready(bundle))),
-            tls: certificate.load()?,
-            certificate,
-            quotas: Arc::new(Buckets::new(SLOTS_DEFAULT, random()?)),
-            misses: Arc::new(misses),
-        })
-    }
 }
 
 /// The running process.
@@ -247,7 +196,10 @@ impl Gateway {
         log.wait_until_written().context("the audit log")?;
         tracing::info!(key = log_key, "the audit log is written; its public key");
         std::thread::sleep(FIRST_CALLS);
-        let link = start_link(dirs, standing, &hub, settings, &log, (cores.len(), log_key))?;
+        let mut config = dataplane_sync::Config::new(dirs, standing, u64::from_le_bytes(random()?));
+        config.cores = u16::try_from(cores.len()).unwrap_or(u16::MAX);
+        config.log_key = log_key;
+        let link = start_link(config, &hub, settings, &log)?;
         let is_connected = Arc::clone(&link);
         let is_connected = Box::new(move || is_connected.link().connected);
         let admin = Admin::bind(settings.admin_listen, Arc::clone(&hub), is_connected)?;
@@ -347,16 +299,11 @@ fn open_log(
 }
 
 fn start_link(
-    dirs: Dirs,
-    standing: dataplane_sync::Standing,
+    config: dataplane_sync::Config,
     hub: &Arc<Hub>,
     settings: &Settings,
     log: &Arc<Writer>,
-    (cores, log_key): (usize, String),
 ) -> anyhow::Result<Arc<dataplane_sync::Handle>> {
-    let mut config = dataplane_sync::Config::new(dirs, standing, u64::from_le_bytes(random()?));
-    config.cores = u16::try_from(cores).unwrap_or(u16::MAX);
-    config.log_key = log_key;
     let records = records::LogRecords::new(settings.data_dir.join("audit"), Arc::clone(log));
     let sink = Arc::clone(hub) as Arc<dyn dataplane_sync::Sink>;
     let link = dataplane_sync::start(config, sink, Some(Box::new(records)));
@@ -374,17 +321,4 @@ fn processors(settings: &Settings) -> anyhow::Result<Vec<usize>> {
         bail!("this process may use no processor");
     }
     Ok(all)
-}
-
-/// For a certificate of our own.
-fn names(hosts: &[String]) -> Vec<String> {
-    let without_port = |host: &String| {
-        let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }.to_owned()
-    };
-    let mut names: Vec<String> = hosts.iter().map(without_port).collect();
-    names.extend(["localhost".into(), "127.0.0.1".into()]);
-    names.sort();
-    names.dedup();
-    names
 }

@@ -12,7 +12,8 @@ use crate::keys::Known;
 use crate::limits::ID_BYTES_MAX;
 use crate::message::{Field, Id, Initialize, Kind, Message, Meta, Text, Value};
 
-const MESSAGE_KEYS: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+/// The members of a JSON-RPC message that mean something.
+pub const MESSAGE_KEYS: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 
 const PARAMS_KEYS: &[&str] = &[
     "name",

@@ -26,6 +26,7 @@ mod text;
 mod walk;
 
 pub use document::{Document, Extent, Members, skip};
+pub use envelope::MESSAGE_KEYS;
 pub use era::{
     Entry, EraData, EraFault, EraHeaders, Notice, Rules, SessionView, VersionHeader, era,
     without_body,

@@ -173,6 +173,7 @@ impl Stages {
             is_sent: false,
             stream: None,
             passing: None,
+            held: None,
             sent_in: None,
             may_reopen: is_open,
         }

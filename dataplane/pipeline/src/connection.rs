@@ -18,12 +18,13 @@ use dataplane_telemetry::{Nanos, Now};
 
 use crate::admit::Admitted;
 use crate::core::{Announcement, Core};
-use crate::exchange::Exchange;
+use crate::exchange::{Begun, Exchange};
 use crate::fault::{Fault, Refusal, ServerFault};
 use crate::incoming::Incoming;
 use crate::ledger::RecordNumber;
 use crate::limits::{ANSWER_NS_MAX, HEAD_NS_MAX, PIECE_BYTES_KEPT};
 use crate::outcome::Outcome;
+use crate::passing::Held;
 
 /// What the shell does next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,16 +82,6 @@ enum Then {
     Close,
 }
 
-/// What a client has of an answer that has not ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Begun {
-    Nothing,
-    /// Events; another may say what went wrong.
-    Stream,
-    /// A part of one text; nothing can be said any more.
-    Text,
-}
-
 /// A client connection.
 pub struct Connection {
     peer: IpAddr,
@@ -104,6 +95,8 @@ pub struct Connection {
     body: Range<usize>,
     request_end: usize,
     exchange: Option<Exchange>,
+    /// A long answer was held whole, and may be in the outbox still.
+    held: Option<Held>,
     /// The id of the request whose answer waits, in `inbox`, and whether a server may have run it.
     asked: Range<usize>,
     has_run: bool,
@@ -130,6 +123,7 @@ impl Connection {
             body: 0..0,
             request_end: 0,
             exchange: None,
+            held: None,
             asked: 0..0,
             has_run: false,
             begun: Begun::Nothing,
@@ -327,8 +321,7 @@ impl Connection {
             Then::Close => self.state = State::Closed,
             Then::Receive => {
                 self.outbox.shrink_to(PIECE_BYTES_KEPT);
-                let passes = self.exchange.as_ref().is_some_and(Exchange::has_begun_to_pass);
-                self.begun = if passes { Begun::Text } else { Begun::Stream };
+                self.begun = self.exchange.as_ref().map_or(Begun::Stream, Exchange::begun);
                 self.state = State::Receive;
                 // What came while the client was slow is read now: it stalls only its own server.
                 self.on_upstream_bytes(core, now);

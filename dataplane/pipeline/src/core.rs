@@ -21,6 +21,7 @@ use crate::admit::verifier;
 use crate::configuration::{Configuration, Unfit};
 use crate::kills::Kills;
 use crate::ledger::{Ledger, RecordNumber};
+use crate::passing::Held;
 use crate::random::Random;
 use crate::session::Sealer;
 use crate::stages::{Ended, Stages};
@@ -118,6 +119,7 @@ impl Core {
                 counters: Counters::default(),
                 is_draining: false,
                 announcements: VecDeque::new(),
+                held: Held::default(),
                 audience: String::with_capacity(256),
                 page: Vec::with_capacity(4_096),
                 teller: Teller::default(),

@@ -16,6 +16,7 @@ use dataplane_parse::Revision;
 use dataplane_policy::{PolicyIndex, ServerIndex, ToolIndex};
 use dataplane_relay::ReplyId;
 use dataplane_relay::answer::{self, Answer, AnswerKind, Client, ResultType};
+use dataplane_relay::long::LongAnswer;
 use dataplane_telemetry::{Nanos, Now, TraceContext};
 
 use crate::admit::Admitted;
@@ -25,7 +26,7 @@ use crate::incoming::{Heard, Incoming};
 use crate::ledger::RecordNumber;
 use crate::limits::HELD_ANSWER_BYTES_MAX;
 use crate::outcome::Outcome;
-use crate::passing::{self, Passing};
+use crate::passing::{self, Held, Passing};
 use crate::stages::Shared;
 use crate::stream::Stream;
 use crate::upstream_sessions::SessionNumber;
@@ -58,9 +59,21 @@ pub struct Exchange {
     pub(crate) is_sent: bool,
     pub(crate) stream: Option<Stream>,
     pub(crate) passing: Option<Box<Passing>>,
+    /// One of the core's long answers that are held whole.
+    pub(crate) held: Option<Held>,
     /// The server's session that the call was sent in, where the server keeps one.
     pub(crate) sent_in: Option<SessionNumber>,
     pub(crate) may_reopen: bool,
+}
+
+/// What a client has of an answer that has not ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Begun {
+    Nothing,
+    /// Events; another may say what went wrong.
+    Stream,
+    /// A part of one text; nothing can be said any more.
+    Text,
 }
 
 /// What the server is being told.
@@ -103,9 +116,15 @@ impl Exchange {
         self.stage == Stage::Calling && self.is_sent
     }
 
-    /// Whether the client has been told 200 already.
-    pub(crate) fn is_streaming(&self) -> bool {
-        self.has_begun_stream() || self.has_begun_to_pass()
+    /// What the client has of the answer: with anything of it, it has been told 200.
+    pub(crate) fn begun(&self) -> Begun {
+        if self.has_begun_to_pass() {
+            Begun::Text
+        } else if self.has_begun_stream() {
+            Begun::Stream
+        } else {
+            Begun::Nothing
+        }
     }
 
     pub(crate) fn request_id<'b>(&self, inbox: &'b [u8]) -> &'b [u8] {
@@ -151,10 +170,10 @@ impl Exchange {
         let Some(upstream) = self.configuration.upstream(self.server) else { return now };
         let limits = &upstream.timeouts;
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
-        let patience = match (self.forwarded, self.is_streaming()) {
+        let patience = match (self.forwarded, self.begun()) {
             (None, _) => ns(limits.connect_ms).saturating_add(ns(limits.response_head_ms)),
-            (Some(_), false) => ns(limits.response_head_ms),
-            (Some(_), true) => ns(limits.idle_ms),
+            (Some(_), Begun::Nothing) => ns(limits.response_head_ms),
+            (Some(_), Begun::Stream | Begun::Text) => ns(limits.idle_ms),
         };
         let whole = self.started.plus(ns(limits.call_ms));
         now.plus(patience).min(whole)
@@ -209,16 +228,29 @@ impl Exchange {
             Stage::Calling if head.status != 200 && passing::is_long(incoming) => {
                 Progress::Failed(ServerFault::Status(head.status))
             }
-            Stage::Calling if heard == Heard::Complete => {
-                self.on_answer(core, incoming, head.status, inbox, outbox, now)
+            Stage::Calling => {
+                if passing::is_long(incoming) && !self.holds(core) {
+                    return Progress::Failed(ServerFault::TooManyHeld);
+                }
+                match heard {
+                    Heard::More => Progress::More,
+                    Heard::Complete => {
+                        self.on_answer(core, incoming, head.status, inbox, outbox, now)
+                    }
+                }
             }
-            Stage::Calling => Progress::More,
         }
     }
 
     fn passes(&self, incoming: &Incoming) -> bool {
-        let may_pass = || passing::suits(self.revision) && passing::is_long(incoming);
+        let may_pass = || LongAnswer::suits(self.revision) && passing::is_long(incoming);
         self.passing.is_some() || may_pass()
+    }
+
+    /// Whether there is room to hold its long answer whole.
+    fn holds(&mut self, core: &Core) -> bool {
+        self.held = self.held.take().or_else(|| core.stages.held.one_more());
+        self.held.is_some()
     }
 
     /// The answer to `initialize`, by JSON or as an event.
@@ -319,18 +351,18 @@ impl Exchange {
         }
         let outcome = Outcome::of(fault);
         let gate = self.record_end(core, inbox, outcome, now)?;
-        if self.has_begun_to_pass() {
-            return Some(gate);
-        }
-        let id = self.request_id(inbox);
+        let (id, is_modern) = (self.request_id(inbox), self.is_modern());
         let configuration = Some(self.configuration.as_ref().as_ref());
         let teller = &mut core.stages.teller;
-        if self.is_streaming() {
-            teller.write_body(configuration, fault, Some(id), self.is_modern());
-            Stream::end_with(&teller.body, &self.head, outbox);
-        } else {
-            let is_modern = self.is_modern();
-            teller.answer(configuration, fault, &self.head, Some(id), is_modern, outbox);
+        match self.begun() {
+            Begun::Nothing => {
+                teller.answer(configuration, fault, &self.head, Some(id), is_modern, outbox);
+            }
+            Begun::Stream => {
+                teller.write_body(configuration, fault, Some(id), is_modern);
+                Stream::end_with(&teller.body, &self.head, outbox);
+            }
+            Begun::Text => {}
         }
         Some(gate)
     }

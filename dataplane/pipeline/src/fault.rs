@@ -115,6 +115,8 @@ pub(crate) enum ServerFault {
     TooLong {
         bytes_max: u64,
     },
+    /// Too long to be held for this client beside the others that are.
+    TooManyHeld,
     /// An HTTP status where a JSON-RPC answer should be.
     Status(u16),
     /// It speaks the other era, and bridging is not there.
@@ -141,6 +143,7 @@ impl ServerFault {
             | Self::NoSession => true,
             Self::Down { .. }
             | Self::TooLong { .. }
+            | Self::TooManyHeld
             | Self::Status(_)
             | Self::OtherEra
             | Self::NoLease

@@ -19,6 +19,10 @@ pub const ANSWER_NS_MAX: u64 = 60_000_000_000;
 /// **Ours**: few answers are longer, and what is held is what one slow client can make us keep.
 pub const HELD_ANSWER_BYTES_MAX: usize = 256 * 1_024;
 
+/// Longer answers that a core holds at a time, whole, for clients before 2025-06-18.
+/// **Ours**: each is at most `answer_bytes_max`, and there twice while it is written anew.
+pub const LONG_ANSWERS_HELD_MAX: usize = 16;
+
 /// Memory that is kept between two pieces of one answer.
 pub(crate) const PIECE_BYTES_KEPT: usize = 32 * 1_024;
 

@@ -1,12 +1,13 @@
 //! An answer that is too long to be held: it passes piece by piece, and its end waits.
 //!
-//! Short answers are held whole, because then a wrong one can be replaced. A long result passes as the
-//! server sends it, no faster than the client reads. Before its first byte the intent of the call is
+//! Short answers are held whole, because then a wrong one can be replaced; for old clients also some
+//! long ones ([`Held`]). Else a long result passes as the server sends it, no faster than the client reads. Before its first byte the intent of the call is
 //! durable; its end leaves when the outcome is. What goes wrong midway cuts the connection, so that
 //! nobody takes the pieces for an answer, and the outcome says what it was.
 
-use dataplane_ingress::{Body, Head, ResponseHead};
-use dataplane_parse::{Limits, Revision};
+use std::rc::Rc;
+
+use dataplane_parse::Limits;
 use dataplane_relay::ReplyId;
 use dataplane_relay::answer::Client;
 use dataplane_relay::long::LongAnswer;
@@ -17,9 +18,8 @@ use crate::core::Core;
 use crate::exchange::{Exchange, Progress, released};
 use crate::fault::ServerFault;
 use crate::incoming::{Heard, Incoming};
-use crate::limits::HELD_ANSWER_BYTES_MAX;
+use crate::limits::{HELD_ANSWER_BYTES_MAX, LONG_ANSWERS_HELD_MAX};
 use crate::outcome::Outcome;
-use crate::stream::{end, write_piece};
 use crate::wire;
 
 /// A long answer that passes.
@@ -30,6 +30,18 @@ pub(crate) struct Passing {
     bytes: u64,
 }
 
+/// Long answers that a core holds whole, because they may not pass: each keeps one of these until
+/// its memory is given back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held(Rc<()>);
+
+impl Held {
+    pub(crate) fn one_more(&self) -> Option<Self> {
+        // The core's own is not an answer.
+        (Rc::strong_count(&self.0) <= LONG_ANSWERS_HELD_MAX).then(|| self.clone())
+    }
+}
+
 /// Whether this body is longer than is held, as announced or as come.
 pub(crate) fn is_long(incoming: &Incoming) -> bool {
     let announced = match incoming.head().map(|head| head.framing) {
@@ -37,11 +49,6 @@ pub(crate) fn is_long(incoming: &Incoming) -> bool {
         _ => 0,
     };
     announced.max(incoming.body.len() as u64) > HELD_ANSWER_BYTES_MAX as u64
-}
-
-/// Whether a long answer may pass to such a client; else it is held.
-pub(crate) fn suits(revision: Revision) -> bool {
-    LongAnswer::suits(revision)
 }
 
 impl Exchange {
@@ -90,10 +97,10 @@ impl Exchange {
         let ended = ended.map_err(ServerFault::NotAnAnswer);
         if ended.is_ok() && !page.is_empty() {
             if !std::mem::replace(&mut passing.has_head, true) {
-                write_head(&self.head, outbox);
+                wire::open(&self.head, wire::JSON, outbox);
             }
             passing.bytes += page.len() as u64;
-            write_piece(&self.head, &page, outbox);
+            wire::piece(&self.head, &page, outbox);
         }
         core.stages.page = page;
         let Some(kind) = ended? else {
@@ -106,7 +113,7 @@ impl Exchange {
         };
         released(kind)?;
         self.on_success(core);
-        end(&self.head, outbox);
+        wire::end(&self.head, outbox);
         let outcome = Outcome::Answered { upstream_status: 200, kind, bytes: passing.bytes };
         Ok(match self.record_end(core, inbox, outcome, now) {
             Some(gate) => Progress::Done { gate },
@@ -118,13 +125,4 @@ impl Exchange {
     pub(crate) fn has_begun_to_pass(&self) -> bool {
         self.passing.as_ref().is_some_and(|passing| passing.has_head)
     }
-}
-
-fn write_head(head: &Head, outbox: &mut Vec<u8>) {
-    let mut answer = ResponseHead::new(200);
-    answer.content_type = Some(wire::JSON);
-    answer.cache_control = Some("no-store");
-    answer.body = if head.takes_chunks { Body::Chunked } else { Body::UntilClose };
-    answer.keep_alive = head.keep_alive;
-    answer.write(outbox);
 }

@@ -24,6 +24,7 @@ use crate::fault::{Fault, Incident, Refusal, ServerFault};
 use crate::kills::Kills;
 use crate::ledger::Ledger;
 use crate::limits::ENDED_SESSIONS_MAX;
+use crate::passing::Held;
 use crate::random::Random;
 use crate::session::Sealer;
 use crate::upstream_sessions::UpstreamSessions;
@@ -51,6 +52,7 @@ pub(crate) struct Stages {
     pub counters: Counters,
     pub is_draining: bool,
     pub announcements: VecDeque<Announcement>,
+    pub held: Held,
     /// Kept for their memory.
     pub audience: String,
     pub page: Vec<u8>,

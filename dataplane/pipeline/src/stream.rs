@@ -5,7 +5,7 @@
 //! record is durable. Event ids of servers do not cross. Before the first byte leaves, the intent of
 //! the call is durable.
 
-use dataplane_ingress::{Body, Head, LAST_CHUNK, ResponseHead, write_chunk_end, write_chunk_head};
+use dataplane_ingress::Head;
 use dataplane_relay::ReplyId;
 use dataplane_relay::answer::{self, AnswerKind, Client};
 use dataplane_relay::sse;
@@ -16,6 +16,7 @@ use crate::exchange::{Exchange, Progress, released};
 use crate::fault::ServerFault;
 use crate::incoming::{Heard, Incoming};
 use crate::outcome::Outcome;
+use crate::wire;
 
 /// A stream that has begun.
 pub(crate) struct Stream {
@@ -36,8 +37,8 @@ impl Stream {
     pub(crate) fn end_with(body: &[u8], head: &Head, out: &mut Vec<u8>) {
         let mut event = Vec::new();
         sse::write_event(&mut event, b"", body);
-        write_piece(head, &event, out);
-        end(head, out);
+        wire::piece(head, &event, out);
+        wire::end(head, out);
     }
 }
 
@@ -107,7 +108,7 @@ impl Exchange {
                 AnswerKind::Notification(_) => {
                     sse::write_event(&mut stream.event, b"", event.data);
                     self.open_stream(stream, outbox);
-                    write_piece(&self.head, &stream.event, outbox);
+                    wire::piece(&self.head, &stream.event, outbox);
                 }
                 // Servers were told of no capability to ask for.
                 AnswerKind::Request { .. } => {}
@@ -122,8 +123,8 @@ impl Exchange {
                         return Ok(Some(Progress::Unrecorded));
                     };
                     self.open_stream(stream, outbox);
-                    write_piece(&self.head, &stream.event, outbox);
-                    end(&self.head, outbox);
+                    wire::piece(&self.head, &stream.event, outbox);
+                    wire::end(&self.head, outbox);
                     return Ok(Some(Progress::Done { gate }));
                 }
             }
@@ -135,32 +136,10 @@ impl Exchange {
             return;
         }
         stream.has_head = true;
-        let mut answer = ResponseHead::new(200);
-        answer.content_type = Some("text/event-stream");
-        answer.cache_control = Some("no-store");
-        answer.unbuffered = true;
-        answer.body = if self.head.takes_chunks { Body::Chunked } else { Body::UntilClose };
-        answer.keep_alive = self.head.keep_alive;
-        answer.write(outbox);
+        wire::open(&self.head, wire::EVENTS, outbox);
     }
 
     pub(crate) fn has_begun_stream(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.has_head)
-    }
-}
-
-pub(crate) fn write_piece(head: &Head, piece: &[u8], out: &mut Vec<u8>) {
-    if !head.takes_chunks {
-        out.extend_from_slice(piece);
-        return;
-    }
-    write_chunk_head(out, piece.len());
-    out.extend_from_slice(piece);
-    write_chunk_end(out);
-}
-
-pub(crate) fn end(head: &Head, out: &mut Vec<u8>) {
-    if head.takes_chunks {
-        out.extend_from_slice(LAST_CHUNK);
     }
 }

@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 
 use dataplane_audit::{End, Verdict};
-use dataplane_ingress::{Body, FieldValue, Head, ResponseHead};
+use dataplane_ingress::{
+    Body, FieldValue, Head, LAST_CHUNK, ResponseHead, write_chunk_end, write_chunk_head,
+};
 use dataplane_relay::{ReplyId, write_era_fault, write_error, write_parse_fault, write_string};
 
 use crate::configuration::Configuration;
@@ -16,6 +18,8 @@ use crate::limits::BUFFER_BYTES_KEPT;
 use crate::words::write_sentence;
 
 pub(crate) const JSON: &str = "application/json";
+/// Server-sent events (HTML Living Standard, §9.2).
+pub(crate) const EVENTS: &str = "text/event-stream";
 const NO_STORE: &str = "no-store";
 
 /// How a refused call ended: for its record, and for the wire.
@@ -35,6 +39,35 @@ pub(crate) fn json(head: &Head, status: u16, body: &[u8], out: &mut Vec<u8>) {
     answer.cache_control = Some(NO_STORE);
     answer.write(out);
     out.extend_from_slice(body);
+}
+
+/// The head of an answer whose length nobody knows yet; [`piece`]s and an [`end`] follow.
+pub(crate) fn open(head: &Head, content_type: &'static str, out: &mut Vec<u8>) {
+    let mut answer = ResponseHead::new(200);
+    answer.content_type = Some(content_type);
+    answer.cache_control = Some(NO_STORE);
+    answer.unbuffered = content_type == EVENTS;
+    answer.body = if head.takes_chunks { Body::Chunked } else { Body::UntilClose };
+    answer.keep_alive = head.keep_alive;
+    answer.write(out);
+}
+
+/// A part of such an answer.
+pub(crate) fn piece(head: &Head, bytes: &[u8], out: &mut Vec<u8>) {
+    if !head.takes_chunks {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    write_chunk_head(out, bytes.len());
+    out.extend_from_slice(bytes);
+    write_chunk_end(out);
+}
+
+/// The end of such an answer.
+pub(crate) fn end(head: &Head, out: &mut Vec<u8>) {
+    if head.takes_chunks {
+        out.extend_from_slice(LAST_CHUNK);
+    }
 }
 
 /// An answer without a body.
@@ -321,6 +354,7 @@ fn server_ending(what: &ServerFault) -> Told {
         | ServerFault::NotAnAnswer(_)
         | ServerFault::Nonsense(_)
         | ServerFault::TooLong { .. }
+        | ServerFault::TooManyHeld
         | ServerFault::Status(_)
         | ServerFault::NoSession => told(End::ServerFault, 200, code::SERVER_FAULT),
     }

@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 
 use crate::configuration::Configuration;
 use crate::fault::{Denial, Fault, Incident, Refusal, ServerFault};
+use crate::limits::{HELD_ANSWER_BYTES_MAX, LONG_ANSWERS_HELD_MAX};
 
 /// Appends what a person, and a model, reads.
 pub(crate) fn write_sentence(
@@ -128,6 +129,12 @@ fn server_sentence(out: &mut String, name: &str, what: &ServerFault) -> fmt::Res
         ServerFault::TooLong { bytes_max } => {
             write!(out, "gave an answer that is longer than {bytes_max} bytes")
         }
+        ServerFault::TooManyHeld => write!(
+            out,
+            "gave an answer that is longer than {HELD_ANSWER_BYTES_MAX} bytes, and \
+             {LONG_ANSWERS_HELD_MAX} such answers are held for clients before 2025-06-18 already; \
+             to newer clients they pass"
+        ),
         ServerFault::Status(status) => write!(out, "answered with HTTP status {status}"),
         ServerFault::OtherEra => {
             out.write_str("speaks another era of MCP than this client, and is not bridged")

@@ -180,7 +180,7 @@ fn notice(message: &Message<'_>) -> Notice {
     }
 }
 
-pub(crate) const RESULT_KEYS: [&str; 5] =
+const RESULT_KEYS: [&str; 5] =
     ["resultType", "isError", "content", "structuredContent", "requestState"];
 
 fn judge_result(document: Document<'_>, result: usize) -> Result<AnswerKind, AnswerFault> {
@@ -204,20 +204,23 @@ fn judge_result(document: Document<'_>, result: usize) -> Result<AnswerKind, Ans
                     _ => return Err(AnswerFault::UnknownResultType),
                 }
             }
-            other => {
-                let near = |known: &&&str| **known != other && folds_to(other, known);
-                if let Some(known) = RESULT_KEYS.iter().find(near) {
-                    return Err(AnswerFault::NearKey { known });
-                }
-            }
+            other => refuse_near_key(other)?,
         }
     }
     Ok(AnswerKind::Result { is_error, result_type })
 }
 
+/// A key of a result that some readers would take for one that we judge.
+pub(crate) fn refuse_near_key(key: &str) -> Result<(), AnswerFault> {
+    match RESULT_KEYS.iter().find(|known| **known != key && folds_to(key, known)) {
+        Some(known) => Err(AnswerFault::NearKey { known }),
+        None => Ok(()),
+    }
+}
+
 /// Whether readers that ignore case take `key` for `known`. Beside ASCII, just these two fold to
 /// letters of it.
-pub(crate) fn folds_to(key: &str, known: &str) -> bool {
+fn folds_to(key: &str, known: &str) -> bool {
     let fold = |character: char| match character {
         '\u{17F}' => 's',
         '\u{212A}' => 'k',

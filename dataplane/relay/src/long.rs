@@ -9,17 +9,15 @@
 //! Only results pass so, and only to clients whose revision takes them as they are
 //! ([`LongAnswer::suits`]). Keys of the result must be written without escapes here.
 
-use dataplane_parse::{Limits, ParseFault, Revision};
+use dataplane_parse::{Limits, MESSAGE_KEYS, ParseFault, Revision};
 
-use crate::answer::{AnswerFault, AnswerKind, Client, RESULT_KEYS, ResultType, folds_to};
+use crate::answer::{AnswerFault, AnswerKind, Client, ResultType, refuse_near_key};
 use crate::bridge::MODERN_KEYS;
 use crate::reply::open_result;
 use crate::scan::{Event, Scanner};
 
 /// The longest value that is judged by itself: an id.
 const JUDGED_BYTES_MAX: usize = 256;
-
-const MESSAGE_KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 /// One answer.
 #[derive(Debug)]
@@ -170,10 +168,7 @@ impl LongAnswer {
             self.seen.in_result = key == "result";
             return Ok(());
         }
-        if let Some(known) = RESULT_KEYS.iter().find(|known| **known != key && folds_to(key, known))
-        {
-            return Err(AnswerFault::NearKey { known });
-        }
+        refuse_near_key(key)?;
         self.target = match key {
             "isError" => Target::IsError,
             "resultType" => Target::ResultType,

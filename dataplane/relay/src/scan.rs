@@ -8,14 +8,12 @@
 
 use std::hash::Hasher;
 
-use dataplane_parse::{Limits, ParseFault};
+use dataplane_parse::{Limits, NUMBER_BYTES_MAX, ParseFault};
 use memchr::memchr2;
 use siphasher::sip::SipHasher13;
 
 /// Bytes of a key in the message or in its result.
 const KEY_BYTES_MAX: usize = 256;
-/// As `dataplane-parse` has it.
-const NUMBER_BYTES_MAX: usize = 128;
 
 /// What happened at a level that is judged: 0 the message, 1 its members, 2 the members of those.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,7 +3,8 @@
 //! One thread with its own small runtime keeps a QUIC connection to the control plane, and hands
 //! what arrives to the dataplane's [`Sink`]: bundles, kills, leases. Everything is checked before
 //! (signature, appliance, floor) and kept on disk, so that [`boot_from_disk`] starts a box that has
-//! lost its control plane, and takes it back from a bundle by which it died. The other way go acknowledgements, status, and the log's durable records.
+//! lost its control plane, and takes it back from a bundle by which it died. The other way go
+//! acknowledgements, status, and the log's durable records.
 //!
 //! Promises: a kill never waits for a bundle; nothing older, unsigned or for another box reaches the
 //! sink; losing the control plane changes nothing.

@@ -77,7 +77,7 @@ pub enum LoadFault {
 /// bundle, sets aside what it died by too often, reads the rest as [`load_from_disk`] does, and marks
 /// what is not good yet as being tried. Call it once a process, before the dataplane takes anything
 /// up; the process ends with [`crate::Handle::on_stop`] or [`stopped_in_order`], or it has died.
-pub fn boot_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
+pub fn boot_from_disk(identity: Identity, dirs: &Dirs) -> Result<Stored, LoadFault> {
     let floor = Floor::load(dirs).map_err(LoadFault::Floor)?.unwrap_or_default();
     let mut warnings = Vec::new();
     let found = Marks::load(dirs).unwrap_or_else(|damaged| {
@@ -91,7 +91,7 @@ pub fn boot_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
     for name in [CURRENT, PREVIOUS] {
         warnings.extend(set_aside(dirs, &marks, name));
     }
-    let mut stored = load_from_disk(dirs)?;
+    let mut stored = load(identity, dirs, floor, &marks)?;
     if let Some(bundle) = stored.bundle.as_ref().filter(|one| one.revision > floor.revision) {
         marks.on_run(bundle.revision, bundle.content);
         warnings.extend(keep(dirs, &mut written, &marks));
@@ -135,7 +135,8 @@ fn set_aside(dirs: &Dirs, marks: &Marks, name: &str) -> Option<String> {
 
 /// Reads and checks what is on disk, and writes nothing: about 1 ms for 500 tools.
 pub fn load_from_disk(dirs: &Dirs) -> Result<Stored, LoadFault> {
-    load_for(load_identity(dirs)?, dirs)
+    let floor = Floor::load(dirs).map_err(LoadFault::Floor)?.unwrap_or_default();
+    load(load_identity(dirs)?, dirs, floor, &Marks::load(dirs).unwrap_or_default())
 }
 
 /// Who this box is.
@@ -146,12 +147,9 @@ pub fn load_identity(dirs: &Dirs) -> Result<Identity, LoadFault> {
     })
 }
 
-fn load_for(identity: Identity, dirs: &Dirs) -> Result<Stored, LoadFault> {
-    let floor = Floor::load(dirs).map_err(LoadFault::Floor)?;
-    let floor = floor.unwrap_or_default();
-    let marks = Marks::load(dirs).unwrap_or_default();
+fn load(identity: Identity, dirs: &Dirs, floor: Floor, marks: &Marks) -> Result<Stored, LoadFault> {
     let mut warnings = Vec::new();
-    let bundle = bundle(dirs, &identity, floor.revision, &marks, &mut warnings)?;
+    let bundle = bundle(dirs, &identity, floor.revision, marks, &mut warnings)?;
     let kills = kills(dirs, &identity, floor.kill_serial)?;
     Ok(Stored { identity, bundle, kills, warnings, backed_out: marks.backed_out() })
 }

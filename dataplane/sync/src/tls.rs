@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane_bundle::message::{ALPN_ENROL, ALPN_SYNC};
+use dataplane_bundle::message::{ALPN_ENROL, ALPN_SYNC, PACKET_BYTES_MAX};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use ring::digest::{SHA256, digest};
@@ -20,8 +20,6 @@ use crate::identity::Identity;
 
 /// Both sides keep a quiet connection alive, so silence for this long means that it is gone.
 pub const IDLE_MS_MAX: u32 = 15_000;
-/// The longest packet that is tried: a jumbo frame of 9,000 bytes without the heads of IPv6 and UDP.
-pub(crate) const PACKET_BYTES_MAX: u16 = 8_952;
 /// How often a quiet connection is kept alive.
 const KEEP_ALIVE_MS: u64 = 4_000;
 /// Messages that may arrive at a time.
@@ -62,6 +60,8 @@ fn builder() -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::Wants
 
 fn quic(config: rustls::ClientConfig) -> Result<ClientConfig, String> {
     let crypto = QuicClientConfig::try_from(config).map_err(|fault| fault.to_string())?;
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(PACKET_BYTES_MAX);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(STREAMS_MAX.into())
@@ -69,19 +69,12 @@ fn quic(config: rustls::ClientConfig) -> Result<ClientConfig, String> {
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
         .receive_window(WINDOW_BYTES.into())
         .datagram_receive_buffer_size(None)
-        .mtu_discovery_config(Some(jumbo()))
+        .mtu_discovery_config(Some(discovery))
         .keep_alive_interval(Some(Duration::from_millis(KEEP_ALIVE_MS)))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS_MAX))));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     Ok(config)
-}
-
-/// Records cost processor time by the packet: where the path carries jumbo frames, they are used.
-fn jumbo() -> MtuDiscoveryConfig {
-    let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(PACKET_BYTES_MAX);
-    discovery
 }
 
 /// Verifies as usual, with the one authority whose certificate has the digest of the token.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::http::{message, ok};
+use crate::http::{ACCEPTED, initialized, message, ok};
 use crate::{Mix, Seed};
 
 /// The answer of a server on one connection.
@@ -32,9 +32,7 @@ pub(crate) fn answer(request: &[u8], is_modern: bool, mix: &Mix, seed: &mut Seed
     }
     let bytes = match asked["method"].as_str() {
         Some("initialize") => {
-            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
-                "serverInfo": {"name": "s", "version": "1"}});
-            let body = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+            let body = initialized(&asked["id"]);
             let session = format!("upstream-{}", seed.below(1_000));
             match seed.below(3) {
                 0 => sse(&[body], true),
@@ -42,9 +40,7 @@ pub(crate) fn answer(request: &[u8], is_modern: bool, mix: &Mix, seed: &mut Seed
                 _ => ok(&[("Mcp-Session-Id", &session)], &body),
             }
         }
-        Some("notifications/initialized") => {
-            b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec()
-        }
+        Some("notifications/initialized") => ACCEPTED.to_vec(),
         _ if seed.per_mille(400) => {
             let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
                 "params": {"progressToken": 1, "progress": seed.below(9)}});

@@ -145,3 +145,29 @@ pub fn result(request: &[u8], text: &str) -> Vec<u8> {
     let content = json!({"content": [{"type": "text", "text": text}], "resultType": "complete"});
     ok(&[], &json!({"jsonrpc": "2.0", "id": id, "result": content}))
 }
+
+/// A server's answer to a message that needs none.
+pub const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
+
+/// What a legacy server says to `initialize`.
+#[must_use]
+pub fn initialized(id: &Value) -> Value {
+    let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+        "serverInfo": {"name": "s", "version": "1"}});
+    json!({"jsonrpc": "2.0", "id": id, "result": result})
+}
+
+/// A legacy server that opens this session, or none, and gives every call this result.
+///
+/// # Panics
+/// When the request carries no message.
+#[must_use]
+pub fn legacy_server(request: &[u8], session: Option<&str>, result: &Value) -> Vec<u8> {
+    let asked = message(request);
+    let opened = session.map(|session| ("Mcp-Session-Id", session));
+    match asked["method"].as_str().unwrap() {
+        "initialize" => ok(opened.as_slice(), &initialized(&asked["id"])),
+        "notifications/initialized" => ACCEPTED.to_vec(),
+        _ => ok(&[], &json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})),
+    }
+}

@@ -4,7 +4,7 @@ use dataplane_audit::{End, Phase, Verdict};
 use dataplane_bundle::{Era, Kill, KillTarget, Per, Quota, Rate};
 use dataplane_telemetry::WallNanos;
 use serde_json::{Value, json};
-use tests_sim::http::{call, initialize, legacy, message, modern, ok, post, result};
+use tests_sim::http::{call, initialize, legacy, legacy_server, message, modern, ok, post, result};
 use tests_sim::{Client, Reply, Seed, World, WorldSpec};
 
 fn ask(world: &mut World, client: &mut Client, request: &[u8]) -> Reply {
@@ -195,7 +195,8 @@ fn a_legacy_client_opens_a_session_and_calls_in_it() {
     assert_eq!((answer.status, answer.body.as_str()), (202, ""));
     let body = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
         "params": {"name": "crm__get_orders", "arguments": {}}});
-    let mut server = |request: &[u8]| Some(legacy_server(request));
+    let result = json!({"content": [{"type": "text", "text": "legacy"}]});
+    let mut server = |request: &[u8]| Some(legacy_server(request, Some("upstream-1"), &result));
     client.send(&mut world, &legacy("/mcp", &key, Some(&session), &body), &mut server);
     let reply = client.reply();
     assert_eq!(reply.json()["result"]["content"][0]["text"], "legacy", "{reply:?}");
@@ -210,26 +211,6 @@ fn a_legacy_client_opens_a_session_and_calls_in_it() {
     let other = world.key("bot").to_owned();
     let stolen = ask(&mut world, &mut client, &legacy("/mcp", &other, Some(&session), &body));
     assert_eq!(stolen.status, 404);
-}
-
-fn legacy_server(request: &[u8]) -> Vec<u8> {
-    let asked = message(request);
-    let id = asked["id"].clone();
-    match asked["method"].as_str().unwrap() {
-        "initialize" => {
-            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
-                "serverInfo": {"name": "s", "version": "1"}});
-            let answer = json!({"jsonrpc": "2.0", "id": id, "result": result});
-            ok(&[("Mcp-Session-Id", "upstream-1")], &answer)
-        }
-        "notifications/initialized" => {
-            b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec()
-        }
-        _ => {
-            let result = json!({"content": [{"type": "text", "text": "legacy"}]});
-            ok(&[], &json!({"jsonrpc": "2.0", "id": id, "result": result}))
-        }
-    }
 }
 
 #[test]

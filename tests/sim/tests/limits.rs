@@ -12,7 +12,7 @@ use dataplane_pipeline::limits::{
 };
 use dataplane_pipeline::{Connection, Step};
 use serde_json::{Value, json};
-use tests_sim::http::{call, initialize, legacy, message, ok, post, result};
+use tests_sim::http::{call, initialize, legacy, legacy_server, message, ok, post, result};
 use tests_sim::{Client, Reply, World, WorldSpec};
 
 const MS: u64 = 1_000_000;
@@ -281,18 +281,8 @@ fn open_session(world: &mut World, client: &mut Client, key: &str) -> String {
 fn call_in(world: &mut World, client: &mut Client, key: &str, session: &str) -> usize {
     let body = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
         "params": {"name": "crm__get_orders", "arguments": {}}});
-    let mut server = |request: &[u8]| {
-        let asked = message(request);
-        let result = match asked["method"].as_str().unwrap() {
-            "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {},
-                "serverInfo": {"name": "s", "version": "1"}}),
-            "notifications/initialized" => {
-                return Some(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec());
-            }
-            _ => json!({"content": []}),
-        };
-        Some(ok(&[], &json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})))
-    };
+    let result = json!({"content": []});
+    let mut server = |request: &[u8]| Some(legacy_server(request, None, &result));
     client.forwarded.clear();
     client.send(world, &legacy("/mcp", key, Some(session), &body), &mut server);
     assert_eq!(client.reply().status, 200);

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dataplane_audit::{End, Phase, Verdict};
 use dataplane_bundle::{Era, Kill, KillTarget, Limits};
-use dataplane_pipeline::limits::HELD_ANSWER_BYTES_MAX;
+use dataplane_pipeline::limits::{HELD_ANSWER_BYTES_MAX, LONG_ANSWERS_HELD_MAX};
 use dataplane_pipeline::{Connection, Fate, Step};
 use dataplane_telemetry::WallNanos;
 use serde_json::{Value, json};
-use tests_sim::http::{call, initialize, legacy, message, ok, whole};
+use tests_sim::http::{call, initialize, legacy, legacy_server, message, whole};
 use tests_sim::{Client, Seed, World, WorldSpec};
 
 /// What the kernel gives in one turn.
@@ -290,38 +290,71 @@ fn what_is_wrong_from_its_start_is_told() {
     assert!(play.text().contains("-31502") && play.text().contains("500"), "{}", play.text());
 }
 
+/// A session of this revision with the gateway, and a call in it.
+fn old_call(world: &mut World, revision: &str) -> Vec<u8> {
+    let key = world.key("ann").to_owned();
+    let mut opening = initialize();
+    opening["params"]["protocolVersion"] = json!(revision);
+    let opened = Client::new(world).ask(world, &legacy("/mcp", &key, None, &opening));
+    let session = opened.header("Mcp-Session-Id").unwrap().to_owned();
+    let body = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+        "params": {"name": "crm__get_orders", "arguments": {}}});
+    let request = String::from_utf8(legacy("/mcp", &key, Some(&session), &body)).unwrap();
+    request.replace("2025-11-25", revision).into_bytes()
+}
+
 #[test]
 fn an_old_revision_is_given_it_whole() {
     for (revision, passes) in [("2025-03-26", false), ("2025-06-18", true)] {
         let mut world = World::new(&WorldSpec { era: Era::Legacy, ..WorldSpec::default() });
-        let key = world.key("ann").to_owned();
+        let request = old_call(&mut world, revision);
+        let result = json!({"content": [{"type": "text", "text": "x".repeat(1 << 19)}]});
+        let mut server = |request: &[u8]| Some(legacy_server(request, None, &result));
         let mut client = Client::new(&world);
-        let mut opening = initialize();
-        opening["params"]["protocolVersion"] = json!(revision);
-        let opened = client.ask(&mut world, &legacy("/mcp", &key, None, &opening));
-        let session = opened.header("Mcp-Session-Id").unwrap().to_owned();
-        let body = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
-            "params": {"name": "crm__get_orders", "arguments": {}}});
-        let mut server = |request: &[u8]| {
-            let asked = message(request);
-            let result = match asked["method"].as_str().unwrap() {
-                "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {},
-                    "serverInfo": {"name": "s", "version": "1"}}),
-                "notifications/initialized" => {
-                    return Some(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec());
-                }
-                _ => json!({"content": [{"type": "text", "text": "x".repeat(1 << 19)}]}),
-            };
-            Some(ok(&[], &json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})))
-        };
-        let request = String::from_utf8(legacy("/mcp", &key, Some(&session), &body)).unwrap();
-        let request = request.replace("2025-11-25", revision);
-        client.send(&mut world, request.as_bytes(), &mut server);
+        client.send(&mut world, &request, &mut server);
         let reply = client.reply();
         assert_eq!(reply.header("Transfer-Encoding").is_some(), passes, "{revision}");
         let text = reply.json()["result"]["content"][0]["text"].clone();
         assert_eq!(text.as_str().map(str::len), Some(1 << 19), "{revision}");
     }
+}
+
+#[test]
+fn so_many_are_held_for_old_revisions_and_no_more() {
+    let mut world = World::new(&WorldSpec { era: Era::Legacy, ..WorldSpec::default() });
+    let request = old_call(&mut world, "2025-03-26");
+    // The server's session is open from here on.
+    let short = json!({"content": []});
+    let mut server = |request: &[u8]| Some(legacy_server(request, None, &short));
+    Client::new(&world).send(&mut world, &request, &mut server);
+    let sent = json!({"jsonrpc": "2.0", "result": result_of(1 << 19), "id": 2}).to_string();
+    let begin = |world: &mut World| {
+        let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+        machine.inbox().extend_from_slice(&request);
+        machine.on_client_bytes(&mut world.core, world.now);
+        assert!(matches!(machine.step(&world.core), Step::Forward(_)));
+        drop(std::mem::take(machine.forward()));
+        machine.on_forwarded(&world.core, world.now);
+        machine.answer().extend_from_slice(http(&sent, false).split_last().unwrap().1);
+        machine.on_upstream_bytes(&mut world.core, world.now);
+        machine
+    };
+    let mut held: Vec<_> = (0..LONG_ANSWERS_HELD_MAX).map(|_| begin(&mut world)).collect();
+    assert!(held.iter().all(|machine| machine.step(&world.core) == Step::ReadUpstream));
+    let mut refused = begin(&mut world);
+    world.commit();
+    assert_eq!(refused.step(&world.core), Step::WriteClient);
+    let told = String::from_utf8(refused.outbox().clone()).unwrap();
+    assert!(told.contains("16 such answers are held"), "{told}");
+    // What is held until the client has it is given back then.
+    let one = held.last_mut().unwrap();
+    one.answer().push(b'}');
+    one.on_upstream_bytes(&mut world.core, world.now);
+    world.commit();
+    assert_eq!(one.step(&world.core), Step::WriteClient);
+    assert!(matches!(begin(&mut world).step(&world.core), Step::AwaitRecord(_)), "refused");
+    one.on_written(&mut world.core, world.now);
+    assert_eq!(begin(&mut world).step(&world.core), Step::ReadUpstream);
 }
 
 #[test]

@@ -6,11 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use dataplane_bundle::Era;
 use dataplane_pipeline::{Connection, Step};
 use serde_json::{Value, json};
-use tests_sim::http::{initialize, legacy, message, ok};
+use tests_sim::http::{ACCEPTED, initialize, initialized, legacy, message, ok};
 use tests_sim::{Client, World, WorldSpec};
 
 const GONE: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
-const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
 
 fn world() -> (World, String) {
     let mut world = World::new(&WorldSpec { era: Era::Legacy, ..WorldSpec::default() });
@@ -50,10 +49,7 @@ fn answer(world: &mut World, machine: &mut Connection, bytes: &[u8]) {
 /// Through `initialize`, by which the server opens this session, to the call in it.
 fn open(world: &mut World, machine: &mut Connection, session: &str) {
     assert_eq!(sent(world, machine), ("initialize".into(), None));
-    let result = json!({"protocolVersion": "2025-11-25", "capabilities": {},
-        "serverInfo": {"name": "s", "version": "1"}});
-    let opened =
-        ok(&[("Mcp-Session-Id", session)], &json!({"jsonrpc": "2.0", "id": 0, "result": result}));
+    let opened = ok(&[("Mcp-Session-Id", session)], &initialized(&json!(0)));
     answer(world, machine, &opened);
     assert_eq!(sent(world, machine).0, "notifications/initialized");
     answer(world, machine, ACCEPTED);
@@ -141,9 +137,7 @@ fn a_404_outside_of_a_session_is_the_answer() {
     let (mut world, session) = world();
     let mut first = begin(&mut world, &session, 1);
     assert_eq!(sent(&mut world, &mut first), ("initialize".into(), None));
-    let result = json!({"protocolVersion": "2025-11-25", "capabilities": {},
-        "serverInfo": {"name": "s", "version": "1"}});
-    answer(&mut world, &mut first, &ok(&[], &json!({"jsonrpc": "2.0", "id": 0, "result": result})));
+    answer(&mut world, &mut first, &ok(&[], &initialized(&json!(0))));
     assert_eq!(sent(&mut world, &mut first).0, "notifications/initialized");
     answer(&mut world, &mut first, ACCEPTED);
     let mut second = begin(&mut world, &session, 2);

@@ -101,7 +101,8 @@ impl Step {
 /// Everything that must pass before a change lands: `cargo xtask test`.
 pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
     let run = Action::Run;
-    // Every step builds the whole workspace: a part of it has other features, and is built anew.
+    // With nextest each step builds the whole workspace: a part of it has other features, and would be
+    // built anew.
     let (tests, e2e) = match machine::has_nextest() {
         true => (
             "nextest run --workspace --no-fail-fast -E not(package(tests-e2e))",

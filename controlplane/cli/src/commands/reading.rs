@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::Asked;
 use super::columns::{ADMIN_LOG, Columns, IDENTITY, OBJECTS, POLICIES, REVISIONS};
-use super::{Asked, DONE};
-use crate::arguments::{IdentityAction, Output, PolicyAction, ReadAction, RevisionsAction};
+use crate::arguments::{IdentityAction, PolicyAction, ReadAction, RevisionsAction};
 use crate::client::{progress, segment};
 use crate::fault::Fault;
 use crate::show;
@@ -88,11 +88,7 @@ impl Asked {
 
     pub(super) fn admin_log(&self, limit: u32) -> Result<u8, Fault> {
         let page = self.client.get_with("/v1/admin-log", &[("limit", limit.to_string())])?;
-        match self.output {
-            Output::Json => crate::screen::json(&page["items"])?,
-            Output::Table => show::table(show::array(&page["items"]), ADMIN_LOG),
-        }
-        Ok(DONE)
+        self.tell(&page["items"], |items| show::table(show::array(items), ADMIN_LOG))
     }
 }
 

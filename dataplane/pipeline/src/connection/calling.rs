@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use dataplane_telemetry::Now;
 
-use super::{Begun, Connection, Fate, State, Then};
+use super::{Connection, Fate, State, Then};
 use crate::core::Core;
-use crate::exchange::Progress;
+use crate::exchange::{Begun, Progress};
 use crate::fault::{Fault, Incident};
 use crate::limits::ANSWER_NS_MAX;
 use crate::outcome::Outcome;
@@ -85,15 +85,15 @@ impl Connection {
             self.unrecorded(core, now);
             return;
         };
-        let (is_streaming, is_passing) = (exchange.is_streaming(), exchange.has_begun_to_pass());
+        let begun = exchange.begun();
         self.end_exchange();
         self.fate = Some(Fate::Close);
         self.reply(Some(gate), now);
-        if is_passing {
-            self.cut();
-        } else if is_streaming {
+        match begun {
+            Begun::Nothing => {}
             // The head said 200 long ago: the event said why, and the end of the stream shows it.
-            self.state = State::Reply { gate: Some(gate), then: Then::Close };
+            Begun::Stream => self.state = State::Reply { gate: Some(gate), then: Then::Close },
+            Begun::Text => self.cut(),
         }
     }
 
@@ -143,7 +143,9 @@ impl Connection {
     }
 
     fn end_exchange(&mut self) {
-        self.has_run = self.exchange.take().is_some_and(|exchange| exchange.maybe_ran());
+        let Some(exchange) = self.exchange.take() else { return };
+        self.has_run = exchange.maybe_ran();
+        self.held = exchange.held;
     }
 
     fn settle_upstream(&mut self) {

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use dataplane_ingress::{ChunkDecoder, Framing, Method, Parsed, parse_head};
 use dataplane_telemetry::{Nanos, Now};
 
-use super::{Begun, Connection, State, Then};
+use super::{Connection, State, Then};
 use crate::admit::Admitted;
 use crate::core::Core;
+use crate::exchange::Begun;
 use crate::fault::{Fault, Refusal};
 use crate::judge::{Asked, Verdict};
 use crate::limits::{
@@ -146,7 +147,7 @@ impl Connection {
         }
         self.incoming.reset();
         (self.head, self.exchange, self.body, self.request_end) = (None, None, 0..0, 0);
-        (self.asked, self.has_run, self.begun) = (0..0, false, Begun::Nothing);
+        (self.asked, self.has_run, self.begun, self.held) = (0..0, false, Begun::Nothing, None);
         self.state = State::Head;
         let patience = if self.inbox.is_empty() { IDLE_NS_MAX } else { HEAD_NS_MAX };
         self.deadline = now.mono.plus(patience);
