@@ -4,7 +4,7 @@ mod place;
 
 use dataplane_audit::{Batch, Body, Checkpoint, Control, Record};
 use dataplane_audit_writer::{
-    Config, Lane, LogFault, LossAcceptance, Reader, SEGMENT_BYTES_MIN, StartFault, start,
+    Config, Entry, Lane, LogFault, LossAcceptance, Reader, SEGMENT_BYTES_MIN, StartFault, start,
     verify_dir,
 };
 use place::{Place, config, push, settle, shipped, signer};
@@ -190,6 +190,58 @@ fn a_damaged_or_foreign_log_is_not_opened() {
     flip(&place, 3 * 4_096 + 500);
     let refused = start(config(place.path(), 1)).unwrap_err();
     assert!(matches!(refused, StartFault::Damaged { offset: 16_384, .. }), "{refused}");
+}
+
+/// A log of so many calls that was stopped in order.
+fn stopped(name: &str, calls: std::ops::Range<u64>) -> Place {
+    let place = Place::new(name);
+    let (writer, mut lanes) = start(config(place.path(), 1)).unwrap();
+    write(&mut lanes[0], calls);
+    writer.stop().unwrap();
+    place
+}
+
+#[test]
+fn every_other_kind_of_loss_is_accepted_by_its_own_name_and_no_other() {
+    let other = stopped("loss-other", 100..110);
+    let damaged = |place: &Place| flip(place, 3 * 4_096 + 500);
+    let changed = |place: &Place| {
+        std::fs::copy(other.path().join("checkpoint"), place.path().join("checkpoint")).unwrap();
+    };
+    let unread = |place: &Place| {
+        std::fs::write(place.path().join("checkpoint"), "torn").unwrap();
+    };
+    let losses: [(&str, &dyn Fn(&Place)); 3] =
+        [("damaged-1-16384", &damaged), ("changed-12-", &changed), ("checkpoint-", &unread)];
+    for (kind, lose) in losses {
+        let place = stopped(&format!("loss-{kind}"), 0..10);
+        std::fs::remove_file(place.path().join("mark")).unwrap();
+        lose(&place);
+        let loss = start(config(place.path(), 1)).unwrap_err().loss().unwrap();
+        assert!(loss.starts_with(kind), "{loss}");
+        let accepting = |loss: &str| {
+            let losses = vec![loss.to_owned()];
+            let accept_loss = Some(LossAcceptance { losses, operator: "ops@acme".to_owned() });
+            start(Config { accept_loss, ..config(place.path(), 1) })
+        };
+        for wrong in ["damaged-1-4096", "changed-12-00000000", "checkpoint-00000000"] {
+            assert_eq!(accepting(wrong).unwrap_err().loss().as_deref(), Some(&*loss), "{wrong}");
+        }
+        let (writer, _lanes) = accepting(&loss).unwrap();
+        // Its first record of this start, before the one that closes it.
+        let size = writer.stop().unwrap().size;
+        let mut reasons = Vec::new();
+        let note = |entry: Entry<'_>| {
+            let record = Record::decode(entry.bytes).unwrap();
+            if let Body::Control(Control::LossAccepted { operator, reason, .. }) = record.body {
+                reasons.push(format!("{operator}: {reason}"));
+            }
+        };
+        let _ = Reader::open(place.path()).from(size - 2).read(size - 1, note).unwrap();
+        assert_eq!(reasons, [format!("ops@acme: {loss}")]);
+        // From then on it opens without the word.
+        drop(start(config(place.path(), 1)).unwrap());
+    }
 }
 
 fn flip(place: &Place, at: usize) {
