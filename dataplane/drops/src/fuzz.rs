@@ -1,0 +1,1 @@
+//! Properties that the fuzz targets check.
