@@ -64,7 +64,7 @@ impl Select<'_> {
                 match &entry.target {
                     Target::Flow(flow) => flow.source() == source,
                     Target::Source(prefix) | Target::Prefix(prefix) => prefix.overlaps(&source),
-                    Target::Service(_) | Target::Vlan(_) => false,
+                    Target::Service(_) | Target::Vlan { .. } => false,
                 }
             }
         }

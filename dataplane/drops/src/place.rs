@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::Keys;
 
-/// One TCP or QUIC connection, as the card sees it coming in.
+/// One TCP connection, as the card sees it coming in.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Flow {
     pub peer: SocketAddr,
@@ -131,14 +131,15 @@ pub enum Target {
     /// Every packet to this address and port of ours: configured to be one tenant's.
     Service(SocketAddr),
     /// Every packet of this VLAN: configured to be one tenant's.
-    Vlan(u16),
+    /// The outer tag and, of a VLAN in a VLAN, the inner one; else zero.
+    Vlan { outer: u16, inner: u16 },
 }
 
 impl Target {
     /// Whether it belongs to a tenant because an operator says so.
     #[must_use]
     pub const fn is_configured(&self) -> bool {
-        matches!(self, Self::Prefix(_) | Self::Service(_) | Self::Vlan(_))
+        matches!(self, Self::Prefix(_) | Self::Service(_) | Self::Vlan { .. })
     }
 
     pub(crate) fn key(&self, keys: &Keys) -> u128 {
@@ -160,7 +161,9 @@ impl Target {
                 let (address, port) = end(service);
                 keys.hash(&[b"v", &address, &port])
             }
-            Self::Vlan(vlan) => keys.hash(&[b"l", &vlan.to_le_bytes()]),
+            Self::Vlan { outer, inner } => {
+                keys.hash(&[b"l", &outer.to_le_bytes(), &inner.to_le_bytes()])
+            }
         }
     }
 }
@@ -172,7 +175,8 @@ impl std::fmt::Display for Target {
             Self::Source(source) => write!(out, "new connections from {source}"),
             Self::Prefix(prefix) => write!(out, "everything from {prefix}"),
             Self::Service(service) => write!(out, "everything to {service}"),
-            Self::Vlan(vlan) => write!(out, "everything of VLAN {vlan}"),
+            Self::Vlan { outer, inner: 0 } => write!(out, "everything of VLAN {outer}"),
+            Self::Vlan { outer, inner } => write!(out, "everything of VLAN {outer}.{inner}"),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Places {
         let is_through = match &place.target {
             Target::Prefix(prefix) => prefix.overlaps(&host(flow.peer)),
             Target::Service(service) => *service == flow.local,
-            Target::Flow(_) | Target::Source(_) | Target::Vlan(_) => false,
+            Target::Flow(_) | Target::Source(_) | Target::Vlan { .. } => false,
         };
         if !is_through || owner.tag(Per::Tenant) == place.tag {
             return None;
@@ -132,8 +132,8 @@ fn one_form(target: Target) -> Option<Target> {
     match target {
         Target::Prefix(_) => Some(target),
         Target::Service(at) => Some(Target::Service(service(at))),
-        Target::Vlan(1..=4_094) => Some(target),
-        Target::Flow(_) | Target::Source(_) | Target::Vlan(_) => None,
+        Target::Vlan { outer: 1..=4_094, inner: 0..=4_094 } => Some(target),
+        Target::Flow(_) | Target::Source(_) | Target::Vlan { .. } => None,
     }
 }
 
@@ -154,6 +154,10 @@ mod tests {
         Place { target, tenant: tenant.to_owned() }
     }
 
+    const fn vlan(outer: u16) -> Target {
+        Target::Vlan { outer, inner: 0 }
+    }
+
     fn prefix(text: &str, bits: u8) -> Target {
         Target::Prefix(Prefix::new(text.parse().unwrap(), bits).unwrap())
     }
@@ -166,7 +170,7 @@ mod tests {
     #[test]
     fn one_place_too_many() {
         let vlans = |count: u16| -> Vec<Place> {
-            (1..=count).map(|vlan| place(Target::Vlan(vlan), "acme")).collect()
+            (1..=count).map(|tag| place(vlan(tag), "acme")).collect()
         };
         assert_eq!(check(&vlans(1_024)), Ok(1_024));
         assert_eq!(check(&vlans(1_025)), Err(PlaceFault::TooMany { found: 1_025 }));
@@ -186,11 +190,8 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for target in [
-            Target::Vlan(0),
-            Target::Vlan(4_095),
-            Target::Source(Prefix::source("::1".parse().unwrap())),
-        ] {
+        for target in [vlan(0), vlan(4_095), Target::Source(Prefix::source("::1".parse().unwrap()))]
+        {
             assert_eq!(check(&[place(target, "acme")]), Err(PlaceFault::NoPlace(Box::new(target))));
         }
     }
