@@ -289,7 +289,8 @@ impl Climb {
         }
         let rule = *self.rule().written();
         self.calm_from = self.calm_from.max(now.mono);
-        if now.mono.since(self.window_began) >= rule.window_ms * MS {
+        // A window begins with the first that is counted in it.
+        if self.ignored == 0 || now.mono.since(self.window_began) >= rule.window_ms * MS {
             self.restart_window(now.mono);
         }
         self.ignored = self.ignored.saturating_add(1);

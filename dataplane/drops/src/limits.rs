@@ -2,13 +2,15 @@
 
 use crate::rule::{DROP_MS_MAX, RuleFault};
 
-/// Subjects on their way up or down. Each is some 200 bytes; past it nobody new is slowed.
+/// Subjects on their way up or down, in twice as many places of some 300 bytes. Whoever finds none is
+/// told, and no more.
 pub const SUBJECTS_MAX: usize = 8_192;
 /// Callers whose last refusal is remembered. Past it the longest silent is forgotten, and told anew.
 pub const TOLD_MAX: usize = 32_768;
 /// Authenticated connections that are known: three cores' worth of `connections_max`.
 pub const FLOWS_MAX: usize = 32_768;
-/// Addresses and /64s whose owners are known. Past it an address counts as shared.
+/// Addresses and /64s whose owners are known, in twice as many places. One that finds none counts as
+/// shared.
 pub const SOURCES_MAX: usize = 32_768;
 /// Entries of the card at once: below the size of the card's own maps.
 pub const ENTRIES_MAX: usize = 8_192;
