@@ -23,7 +23,7 @@ impl Shell {
     #[must_use]
     pub fn new(world: &World, answer: Vec<u8>) -> Self {
         Self {
-            machine: Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono),
+            machine: Connection::new(FLOW, world.now.mono),
             answer,
             received: Vec::with_capacity(256 * 1024),
             forwarded: Vec::with_capacity(16 * 1024),

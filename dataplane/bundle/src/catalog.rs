@@ -4,6 +4,7 @@
 //! Tool definitions and key sets travel as text that the control plane has validated: here only
 //! their length is looked at, so that 500 tools are read within milliseconds.
 
+use dataplane_drops::{LadderRule, Rule, RuleFault};
 use dataplane_telemetry::WallNanos;
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,21 @@ pub struct Quota {
     pub server: Option<String>,
     /// Counts calls to this tool of `server` only.
     pub tool: Option<String>,
+    /// What ignoring its refusals leads to; absent: the defaults, by which nobody is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<LadderRule>,
+}
+
+impl Quota {
+    /// The ladder of this quota, within its bounds.
+    ///
+    /// # Errors
+    /// The field, and what it may be. Only a quota that counts every call of whoever shares its bucket
+    /// may drop: whom it refuses, it refuses whatever is called.
+    pub fn ladder(&self) -> Result<Rule, RuleFault> {
+        let counts_every_call = self.server.is_none() && self.per != Per::CallerTool;
+        self.ladder.unwrap_or_default().check(counts_every_call)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

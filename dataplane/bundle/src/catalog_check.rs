@@ -3,6 +3,8 @@
 //! Run by who builds a bundle and again by who opens one, so that a bundle that was signed is a
 //! bundle that can be used.
 
+use dataplane_drops::RuleFault;
+
 use crate::Refused;
 use crate::catalog::{
     ApiKey, Catalog, GatewaySettings, IdentityProvider, Inject, Limits, Quota, Server, TenantFrom,
@@ -162,6 +164,16 @@ impl Quota {
         from_one(&field("calls.period_ms"), self.calls.period_ms, QUOTA_PERIOD_MS_MAX)?;
         from_one(&field("burst"), self.burst.into(), u32::MAX.into())?;
         self.server.as_deref().map_or(Ok(()), |server| name(&field("server"), server))?;
+        self.ladder().map_err(|fault| match fault {
+            RuleFault::Bounds { field: part, found, .. } => {
+                wrong(&field(&format!("ladder.{part}")), &found.to_string(), "is out of its bounds")
+            }
+            RuleFault::Selective => wrong(
+                &field("ladder.drop"),
+                "",
+                "is for a quota that counts every call of whoever shares its bucket",
+            ),
+        })?;
         match (&self.server, &self.tool) {
             (Some(_), Some(tool)) => tool_name(&field("tool"), tool),
             (None, Some(tool)) => {

@@ -6,13 +6,15 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use dataplane_audit::CallerNames;
 use dataplane_auth::{Caller, CallerKind, Verifier};
 use dataplane_bundle::{Catalog, Per};
+use dataplane_drops::{Cause, Names, Owner, Subject as Climber};
 use dataplane_ingress::{Accept, Head, Method};
 use dataplane_policy::{CallerFacts, Subject};
-use dataplane_quota::{BucketKey, Buckets, Refusal as QuotaRefusal};
+use dataplane_quota::{BucketKey, Refusal as QuotaRefusal};
 use dataplane_telemetry::Now;
 
 use crate::configuration::{Configuration, Unfit};
@@ -28,10 +30,22 @@ use crate::stages::Stages;
 pub(crate) struct Admitted {
     pub caller: Caller,
     pub subject: Subject,
-    /// For each quota of the configuration that counts this caller, its number and bucket.
-    pub buckets: Box<[(usize, BucketKey)]>,
+    /// For each quota of the configuration that counts this caller.
+    pub counted: Box<[Counted]>,
+    /// Who this is where addresses and connections are attributed.
+    pub owner: Owner,
     /// Of the configuration whose numbers these are.
     pub epoch: u64,
+}
+
+/// A caller under one quota.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    /// The quota's number in the configuration.
+    pub quota: usize,
+    pub bucket: BucketKey,
+    /// Who climbs when its refusals are ignored.
+    pub climber: Arc<Climber>,
 }
 
 /// What the cache keeps.
@@ -44,7 +58,7 @@ impl AsRef<Caller> for Kept {
 }
 
 impl Admitted {
-    fn new(caller: Caller, configuration: &Configuration, quotas: &Buckets, epoch: u64) -> Self {
+    fn new(caller: Caller, configuration: &Configuration, stages: &Stages) -> Self {
         let roles: Vec<&str> = caller.roles.iter().map(String::as_str).collect();
         let groups: Vec<&str> = caller.groups.iter().map(String::as_str).collect();
         let subject = configuration.table.subject(&CallerFacts {
@@ -55,9 +69,11 @@ impl Admitted {
             roles: &roles,
             groups: &groups,
         });
-        let buckets = configuration.quotas.iter().enumerate().filter_map(|(number, rule)| {
-            let (tenant, user, agent) =
-                (caller.tenant.as_bytes(), caller.user.as_deref(), caller.agent.as_deref());
+        let (user, agent) = (caller.user.as_deref(), caller.agent.as_deref());
+        let names = Names { tenant: &caller.tenant, user, agent };
+        let owner = stages.drop_keys.owner(names);
+        let counted = configuration.quotas.iter().enumerate().filter_map(|(quota, rule)| {
+            let tenant = caller.tenant.as_bytes();
             let whole = [tenant, part(user), part(agent)];
             let identity: &[&[u8]] = match rule.per {
                 Per::Tenant => &[tenant],
@@ -68,10 +84,13 @@ impl Admitted {
             // Rules are counted by name: a new bundle does not fill anybody's bucket again.
             let named = [rule.name.as_bytes()];
             let parts: Vec<&[u8]> = named.iter().chain(identity).copied().collect();
-            Some((number, quotas.key(0, &parts)))
+            let bucket = stages.quotas.key(0, &parts);
+            let cause = Cause::Quota(Arc::clone(&rule.name));
+            let climber = stages.drop_keys.subject(cause, grain(rule.per), names, rule.ladder)?;
+            Some(Counted { quota, bucket, climber: Arc::new(climber) })
         });
-        let buckets = buckets.collect();
-        Self { caller, subject, buckets, epoch }
+        let counted = counted.collect();
+        Self { caller, subject, counted, owner, epoch: stages.epoch }
     }
 
     pub(crate) fn names(&self) -> CallerNames<'_> {
@@ -114,6 +133,16 @@ impl Admitted {
             part(caller.agent.as_deref()),
             part(caller.client_id.as_deref()),
         ])
+    }
+}
+
+/// The grain of a quota's ladder: a caller has one for all tools.
+const fn grain(per: Per) -> dataplane_drops::Per {
+    match per {
+        Per::Tenant => dataplane_drops::Per::Tenant,
+        Per::User => dataplane_drops::Per::User,
+        Per::Agent => dataplane_drops::Per::Agent,
+        Per::Caller | Per::CallerTool => dataplane_drops::Per::Caller,
     }
 }
 
@@ -212,7 +241,7 @@ impl Stages {
             self.counters.unauthenticated += 1;
             Refusal::Unauthenticated(Some(refused))
         })?;
-        let admitted = Rc::new(Admitted::new(caller, configuration, &self.quotas, self.epoch));
+        let admitted = Rc::new(Admitted::new(caller, configuration, self));
         let kept = Kept(Rc::clone(&admitted));
         self.callers.admit(key, kept, self.epoch);
         Ok(admitted)

@@ -66,7 +66,7 @@ impl Stages {
         let now = asked.now;
         let configuration = call.configuration;
         self.ledger.is_open().map_err(|why| Incident::Unrecorded(why.to_string().into()))?;
-        self.refuse_killed(asked).map_err(Refusal::Killed)?;
+        self.refuse_barred(asked)?;
         let target = call.target.ok_or(Refusal::UnknownTool)?;
         let Target { server, tool } = target;
         if !configuration.table.may_see(&asked.caller.subject, tool) {
@@ -89,7 +89,7 @@ impl Stages {
         if (upstream.era == dataplane_bundle::Era::Modern) != is_modern {
             return Err(Fault::Server(server, ServerFault::OtherEra));
         }
-        self.take_quotas(asked.caller, server, tool, now)?;
+        self.take_quotas(asked, server, tool)?;
         self.may_try(server, now.mono)
             .map_err(|wait_ms| Fault::Server(server, ServerFault::Down { wait_ms }))?;
         let exchange = self.exchange(asked, call, target, rule);

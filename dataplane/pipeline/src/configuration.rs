@@ -4,6 +4,7 @@
 //! lacks, an address that is none) refuses the whole bundle with a sentence.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::Arc;
 
 use dataplane_bundle::{Bundle, Catalog, Era, Expect, Per, Revision, SelfTest, Tool};
 use dataplane_parse::Parser;
@@ -70,9 +71,10 @@ pub(crate) struct InjectRule {
 
 #[derive(Debug)]
 pub(crate) struct QuotaRule {
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub per: Per,
     pub limit: Limit,
+    pub ladder: dataplane_drops::Rule,
     server: Option<ServerIndex>,
     tool: Option<ToolIndex>,
 }
@@ -290,7 +292,9 @@ fn quotas(catalog: &Catalog, table: &Table) -> Result<Vec<QuotaRule>, Unfit> {
             ),
             (None, Some(_)) => return Err(unfit("a tool needs its server")),
         };
-        Ok(QuotaRule { name: quota.name.as_str().into(), per: quota.per, limit, server, tool })
+        let ladder = quota.ladder().map_err(|fault| unfit(&fault.to_string()))?;
+        let name = quota.name.as_str().into();
+        Ok(QuotaRule { name, per: quota.per, limit, ladder, server, tool })
     };
     catalog.quotas.iter().map(rule).collect()
 }

@@ -8,10 +8,10 @@
 mod calling;
 mod reading;
 
-use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 
+use dataplane_drops::Flow;
 use dataplane_ingress::{ChunkDecoder, Head};
 use dataplane_policy::ServerIndex;
 use dataplane_telemetry::{Nanos, Now};
@@ -21,6 +21,7 @@ use crate::core::{Announcement, Core};
 use crate::exchange::{Begun, Exchange};
 use crate::fault::{Fault, Refusal, ServerFault};
 use crate::incoming::Incoming;
+use crate::ladder::Known;
 use crate::ledger::RecordNumber;
 use crate::limits::{ANSWER_NS_MAX, HEAD_NS_MAX, PIECE_BYTES_KEPT};
 use crate::outcome::Outcome;
@@ -84,7 +85,7 @@ enum Then {
 
 /// A client connection.
 pub struct Connection {
-    peer: IpAddr,
+    known: Known,
     state: State,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
@@ -111,9 +112,9 @@ pub struct Connection {
 impl Connection {
     /// A fresh connection; its handshake and first head have to come soon.
     #[must_use]
-    pub fn new(peer: IpAddr, now: Nanos) -> Self {
+    pub fn new(flow: Flow, now: Nanos) -> Self {
         Self {
-            peer,
+            known: Known::new(flow),
             state: State::Head,
             inbox: Vec::new(),
             outbox: Vec::new(),
@@ -331,6 +332,11 @@ impl Connection {
                 self.advance(core, now);
             }
         }
+    }
+
+    /// The connection is over: its ports may be another's next.
+    pub fn on_closed(&mut self, core: &mut Core) {
+        core.stages.on_flow_closed(&mut self.known);
     }
 
     /// The client has closed. In the modern era that is the cancellation of its call; in the legacy

@@ -4,12 +4,14 @@
 //! free of locks. The shell tells it of changes by `on_*`; connections ask it on each request.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use dataplane_audit::{Batch, BootId, DigestKey, End};
 use dataplane_auth::{Cache, MissBudget, TOKENS_CACHED_DEFAULT};
 use dataplane_bundle::Lease;
+use dataplane_drops::{Keys, Standings};
 use dataplane_ingress::Limits;
 use dataplane_parse::Parser;
 use dataplane_quota::Buckets;
@@ -20,7 +22,9 @@ use dataplane_vault::Leases;
 use crate::admit::verifier;
 use crate::configuration::{Configuration, Unfit};
 use crate::kills::Kills;
+use crate::ladder::Heard;
 use crate::ledger::{Ledger, RecordNumber};
+use crate::limits::HEARD_MAX;
 use crate::passing::Held;
 use crate::random::Random;
 use crate::session::Sealer;
@@ -41,6 +45,8 @@ pub struct Resources {
     pub lease_memory: &'static mut [u8],
     /// 32 random bytes of this process and core.
     pub seed: [u8; 32],
+    /// The box's, for ladders: cores and their machine mean the same callers.
+    pub drop_keys: Keys,
 }
 
 /// One core's state.
@@ -67,6 +73,8 @@ pub struct Counters {
     pub allowed: u64,
     pub denied: u64,
     pub over_quota: u64,
+    /// What the ladder's machine was not told for want of room.
+    pub heard_lost: u64,
     pub killed: u64,
     pub unauthenticated: u64,
     pub verified: u64,
@@ -95,7 +103,7 @@ impl Core {
     /// # Errors
     /// Never with an empty catalog; passed on rather than panicked over.
     pub fn new(resources: Resources) -> Result<Self, Unfit> {
-        let Resources { lane, boot, digest, quotas, misses, sealer, lease_memory, seed } =
+        let Resources { lane, boot, digest, quotas, misses, sealer, lease_memory, seed, drop_keys } =
             resources;
         let mut random = Random::new(&seed);
         let cache_key = random.bytes16();
@@ -120,6 +128,9 @@ impl Core {
                 is_draining: false,
                 announcements: VecDeque::new(),
                 held: Held::default(),
+                drop_keys,
+                standings: Arc::new(Standings::new(drop_keys)),
+                heard: VecDeque::with_capacity(HEARD_MAX),
                 audience: String::with_capacity(256),
                 page: Vec::with_capacity(4_096),
                 teller: Teller::default(),
@@ -214,6 +225,22 @@ impl Core {
     /// What the shell carries to every core, this one included. Ask until `None`.
     pub fn announcement(&mut self) -> Option<Announcement> {
         self.stages.announcements.pop_front()
+    }
+
+    /// What the ladder's machine is to hear. Ask until `None`.
+    pub fn heard(&mut self) -> Option<Heard> {
+        self.stages.heard.pop_front()
+    }
+
+    /// Where callers stand by the machine's last word.
+    pub fn on_standings(&mut self, standings: Arc<Standings>) {
+        self.stages.standings = standings;
+    }
+
+    /// How long the handshake of a connection from here waits; zero for nearly everybody.
+    #[must_use]
+    pub fn handshake_delay_ms(&self, peer: IpAddr, now: Nanos) -> u64 {
+        self.stages.standings.handshake_delay_ms(peer, now)
     }
 
     /// No new requests are taken.

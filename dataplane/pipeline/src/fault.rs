@@ -73,6 +73,11 @@ pub(crate) enum Refusal<'m> {
         quota: usize,
         wait_ms: u64,
     },
+    /// Refusals of this quota were ignored for so long that everything is refused for a while.
+    Dropped {
+        quota: usize,
+        wait_ms: u64,
+    },
     Killed(Arc<Kill>),
     /// The same for what nobody answers with JSON-RPC: a notification, the end of a session.
     KilledUnasked(Arc<Kill>),
@@ -81,6 +86,16 @@ pub(crate) enum Refusal<'m> {
     NotCarried(&'static str),
     Slow,
     Draining,
+}
+
+impl Refusal<'_> {
+    /// The same, for what nobody answers with JSON-RPC.
+    pub(crate) fn unasked(self) -> Self {
+        match self {
+            Self::Killed(kill) => Self::KilledUnasked(kill),
+            other => other,
+        }
+    }
 }
 
 /// Why policy denied, as far as the caller may know.

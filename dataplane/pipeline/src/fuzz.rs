@@ -75,7 +75,7 @@ impl Talk {
         })
         .unwrap();
         core.on_configuration(Arc::clone(configuration)).unwrap();
-        let machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), now.mono);
+        let machine = Connection::new(FLOW, now.mono);
         Self { core, machine, now, durable: 0, forwarded: 0 }
     }
 

@@ -5,9 +5,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use dataplane_bundle::Kill;
 use dataplane_ingress::Head;
 use dataplane_ingress::limits::MCP_PARAMS_MAX;
 use dataplane_parse::{
@@ -22,6 +20,7 @@ use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::fault::{Fault, Refusal};
+use crate::ladder::Known;
 use crate::ledger::RecordNumber;
 use crate::route::{Endpoint, route};
 use crate::session::Session;
@@ -35,6 +34,8 @@ pub(crate) struct Asked<'a> {
     /// In the inbox.
     pub body: Range<usize>,
     pub caller: &'a Rc<Admitted>,
+    /// The connection, and who has used it.
+    pub known: &'a Known,
     pub now: Now,
     params: [ParamValue<'a>; MCP_PARAMS_MAX],
     params_len: usize,
@@ -56,6 +57,7 @@ impl<'a> Asked<'a> {
         inbox: &'a [u8],
         body: Range<usize>,
         caller: &'a Rc<Admitted>,
+        known: &'a Known,
         now: Now,
     ) -> Self {
         let mut params = [ParamValue { suffix: b"", value: b"" }; MCP_PARAMS_MAX];
@@ -64,7 +66,7 @@ impl<'a> Asked<'a> {
             *slot = ParamValue { suffix, value };
             params_len += 1;
         }
-        Self { head, inbox, body, caller, now, params, params_len }
+        Self { head, inbox, body, caller, known, now, params, params_len }
     }
 
     pub(crate) fn headers(&self) -> EraHeaders<'_> {
@@ -162,8 +164,8 @@ impl Stages {
             Entry::ModernNotification
             | Entry::LegacyNotification { .. }
             | Entry::LegacyResponse { .. } => {
-                let killed = self.refuse_killed(asked).map_err(Refusal::KilledUnasked);
-                killed.map_err(|refusal| early(refusal.into()))?;
+                let barred = self.refuse_barred(asked).map_err(Refusal::unasked);
+                barred.map_err(|refusal| early(refusal.into()))?;
                 if let Entry::LegacyNotification { notice: Notice::Cancelled, .. } = entry
                     && let Some(Some(session)) = &session
                     && let dataplane_parse::Id::Value(id) = message.request_id
@@ -186,19 +188,21 @@ impl Stages {
                 }
             });
         }
-        let killed = self.refuse_killed(asked).map_err(Refusal::Killed);
-        killed.map_err(|refusal| (refusal.into(), is_modern, None))?;
+        let barred = self.refuse_barred(asked);
+        barred.map_err(|refusal| (refusal.into(), is_modern, None))?;
         let query = methods::Query { configuration: &configuration, endpoint, revision, message };
         self.answer_method(asked, &query, method, outbox)
             .map_err(|fault| (fault, is_modern, None))?;
         Ok(Verdict::Reply { gate: None, id: asked.id_place(message) })
     }
 
-    /// Who is killed is refused whatever it asks.
-    pub(crate) fn refuse_killed(&mut self, asked: &Asked<'_>) -> Result<(), Arc<Kill>> {
-        let Some(kill) = self.kill_of_caller(asked.caller, asked.now.wall) else { return Ok(()) };
-        self.counters.killed += 1;
-        Err(kill)
+    /// Who is killed, or on the last rung of a ladder, is refused whatever it asks.
+    pub(crate) fn refuse_barred(&mut self, asked: &Asked<'_>) -> Result<(), Refusal<'static>> {
+        if let Some(kill) = self.kill_of_caller(asked.caller, asked.now.wall) {
+            self.counters.killed += 1;
+            return Err(Refusal::Killed(kill));
+        }
+        self.refuse_dropped(asked)
     }
 
     /// The session that the request names, if it is this caller's and not over.

@@ -23,6 +23,9 @@ pub const HELD_ANSWER_BYTES_MAX: usize = 256 * 1_024;
 /// **Ours**: each is at most `answer_bytes_max`, and there twice while it is written anew.
 pub const LONG_ANSWERS_HELD_MAX: usize = 16;
 
+/// What a core has to tell the ladder's machine and has not handed over yet: it does after each turn.
+pub const HEARD_MAX: usize = 256;
+
 /// Memory that is kept between two pieces of one answer.
 pub(crate) const PIECE_BYTES_KEPT: usize = 32 * 1_024;
 

@@ -150,9 +150,8 @@ impl Stages {
 
     /// GET and DELETE: a legacy session may be ended; streams are not served.
     pub(crate) fn without_body(&mut self, asked: &Asked<'_>, outbox: &mut Vec<u8>) {
-        if let Err(kill) = self.refuse_killed(asked) {
-            let fault = Refusal::KilledUnasked(kill).into();
-            self.tell(&fault, asked.head, None, false, outbox);
+        if let Err(refusal) = self.refuse_barred(asked) {
+            self.tell(&refusal.unasked().into(), asked.head, None, false, outbox);
             return;
         }
         let session = self.session(asked);

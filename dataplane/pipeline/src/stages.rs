@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use dataplane_auth::{Cache, MissBudget, Verifier};
 use dataplane_bundle::Kill;
+use dataplane_drops::{Keys, Standings};
 use dataplane_ingress::{Head, Limits};
 use dataplane_policy::{ServerIndex, ToolIndex};
 use dataplane_quota::{BucketKey, Buckets, Limit};
@@ -17,11 +18,13 @@ use dataplane_telemetry::{Nanos, Now, WallNanos};
 use dataplane_upstream::Health;
 use dataplane_vault::{Leases, SecretIndex};
 
-use crate::admit::{Admitted, Kept, wait_ms};
+use crate::admit::{Admitted, Counted, Kept, wait_ms};
 use crate::configuration::Configuration;
 use crate::core::{Announcement, Counters};
 use crate::fault::{Fault, Incident, Refusal, ServerFault};
+use crate::judge::Asked;
 use crate::kills::Kills;
+use crate::ladder::Heard;
 use crate::ledger::Ledger;
 use crate::limits::ENDED_SESSIONS_MAX;
 use crate::passing::Held;
@@ -53,6 +56,9 @@ pub(crate) struct Stages {
     pub is_draining: bool,
     pub announcements: VecDeque<Announcement>,
     pub held: Held,
+    pub drop_keys: Keys,
+    pub standings: Arc<Standings>,
+    pub heard: VecDeque<Heard>,
     /// Kept for their memory.
     pub audience: String,
     pub page: Vec<u8>,
@@ -150,27 +156,28 @@ impl Stages {
     /// Takes one call from every bucket that counts it, or from none.
     pub(crate) fn take_quotas<'m>(
         &mut self,
-        caller: &Admitted,
+        asked: &Asked<'_>,
         server: ServerIndex,
         tool: ToolIndex,
-        now: Now,
     ) -> Result<(), Refusal<'m>> {
+        let now = asked.now;
         let Some(configuration) = &self.configuration else { return Ok(()) };
         self.wanted.clear();
         self.wanted_rules.clear();
-        for (number, bucket) in &caller.buckets {
-            let Some(rule) = configuration.quotas.get(*number) else { continue };
+        for Counted { quota, bucket, .. } in &asked.caller.counted {
+            let Some(rule) = configuration.quotas.get(*quota) else { continue };
             if !rule.counts(server, tool) {
                 continue;
             }
             let per_tool = rule.per == dataplane_bundle::Per::CallerTool;
             let key = if per_tool { bucket.with_tool(tool.0) } else { *bucket };
             self.wanted.push((key, rule.limit));
-            self.wanted_rules.push(*number);
+            self.wanted_rules.push(*quota);
         }
         self.quotas.take_all(&self.wanted, 1, now.mono).map_err(|refused| {
             self.counters.over_quota += 1;
             let quota = self.wanted_rules.get(refused.limit).copied().unwrap_or(usize::MAX);
+            self.on_over_quota(asked, quota, refused.why);
             Refusal::Quota { quota, wait_ms: wait_ms(refused.why, now) }
         })
     }

@@ -239,7 +239,7 @@ fn write_head(fault: &Fault<'_>, status: u16, keep_alive: bool, length: usize, o
 fn write_data(configuration: Option<&Configuration>, fault: &Fault<'_>, out: &mut Vec<u8>) {
     let mut fields = Fields { out, count: 0 };
     match fault {
-        Fault::Caller(Refusal::Quota { quota, wait_ms }) => {
+        Fault::Caller(Refusal::Quota { quota, wait_ms } | Refusal::Dropped { quota, wait_ms }) => {
             let name = configuration.and_then(|one| one.quotas.get(*quota));
             fields.text("quota", name.map_or("", |rule| &rule.name));
             fields.number("retryAfterMs", *wait_ms);
@@ -327,7 +327,7 @@ pub(crate) fn ending(fault: &Fault<'_>) -> Told {
             | Refusal::StaleCursor
             | Refusal::NotCarried(_) => refused(200, code::INVALID_PARAMS),
             Refusal::Denied(_) => refused(200, code::DENIED),
-            Refusal::Quota { .. } => refused(429, code::QUOTA),
+            Refusal::Quota { .. } | Refusal::Dropped { .. } => refused(429, code::QUOTA),
             Refusal::Killed(_) => refused(200, code::KILLED),
             Refusal::KilledUnasked(_) => refused(403, code::KILLED),
             Refusal::Slow => refused(408, code::MALFORMED),
@@ -373,7 +373,7 @@ pub(crate) fn grounds<'a>(
         Fault::Caller(Refusal::Denied(_) | Refusal::UnknownTool | Refusal::UnknownServer) => {
             (Verdict::Denied, "", "", "")
         }
-        Fault::Caller(Refusal::Quota { quota, .. }) => {
+        Fault::Caller(Refusal::Quota { quota, .. } | Refusal::Dropped { quota, .. }) => {
             let rule = configuration.quotas.get(*quota);
             (Verdict::OverQuota, "", rule.map_or("", |rule| &rule.name), "")
         }
@@ -405,7 +405,11 @@ pub(crate) const fn reason(fault: &Fault<'_>) -> &'static str {
 
 fn wait_ms(fault: &Fault<'_>) -> Option<u64> {
     match fault {
-        Fault::Caller(Refusal::Quota { wait_ms, .. } | Refusal::TooManyChecks { wait_ms })
+        Fault::Caller(
+            Refusal::Quota { wait_ms, .. }
+            | Refusal::Dropped { wait_ms, .. }
+            | Refusal::TooManyChecks { wait_ms },
+        )
         | Fault::Server(_, ServerFault::Down { wait_ms }) => Some(*wait_ms),
         Fault::Caller(Refusal::Draining) | Fault::Ours(Incident::NoConfiguration) => Some(1_000),
         Fault::Caller(_) | Fault::Server(..) | Fault::Ours(_) => None,

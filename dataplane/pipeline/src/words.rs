@@ -53,6 +53,15 @@ fn refusal_sentence(
             let name = name.map_or("", |rule| &rule.name);
             write!(out, "quota {name} is used up; retry in {wait_ms} ms")
         }
+        Refusal::Dropped { quota, wait_ms } => {
+            let name = configuration.and_then(|one| one.quotas.get(*quota));
+            let name = name.map_or("", |rule| &rule.name);
+            write!(
+                out,
+                "refusals of quota {name} were ignored: everything is refused, and packets may be \
+                 dropped, for another {wait_ms} ms"
+            )
+        }
         Refusal::Killed(kill) | Refusal::KilledUnasked(kill) => {
             let at = Utc(kill.at.secs());
             write!(out, "switched off by {} at {at}: {}", kill.author, kill.reason)

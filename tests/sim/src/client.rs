@@ -63,7 +63,7 @@ impl Client {
     #[must_use]
     pub fn new(world: &World) -> Self {
         Self {
-            machine: Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono),
+            machine: Connection::new(FLOW, world.now.mono),
             received: Vec::new(),
             is_closed: false,
             cuts: None,

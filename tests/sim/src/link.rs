@@ -50,7 +50,7 @@ impl Link {
         let open = open.find(|(whose, at, _)| shares && *whose == caller && *at == only);
         let session = open.map(|(.., session)| session.clone());
         Self {
-            machine: Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), scene.now.mono),
+            machine: Connection::new(FLOW, scene.now.mono),
             core: seed.below(scene.mix.cores as u64) as usize,
             caller,
             is_modern,

@@ -26,7 +26,7 @@ fn refusals_by_a_kill_allocate_nothing() {
         if is_caller {
             requests.push(modern("/mcp", &key, json!(2), "tools/list", json!({})));
         }
-        let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+        let mut machine = Connection::new(FLOW, world.now.mono);
         for round in 0..50 {
             for request in &requests {
                 machine.inbox().extend_from_slice(request);

@@ -25,7 +25,7 @@ fn lend(world: &mut World, revision: u64) {
 }
 
 fn ask(world: &mut World, caller: &str, tool: &str, arguments: Value) -> Connection {
-    let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+    let mut machine = Connection::new(FLOW, world.now.mono);
     let request = call("/mcp", world.key(caller), json!("id-7"), tool, arguments);
     machine.inbox().extend(request);
     machine.on_client_bytes(&mut world.core, world.now);
@@ -209,7 +209,7 @@ fn a_call_that_is_being_sent_while_a_bundle_comes_goes_on() {
 #[test]
 fn a_caller_of_another_bundle_is_admitted_anew() {
     let mut world = world(Policy::A);
-    let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+    let mut machine = Connection::new(FLOW, world.now.mono);
     let request = call("/mcp", world.key("bob"), json!(1), "aaa__get_orders", json!({}));
     let (head, body) = request.split_at(request.len() - 10);
     machine.inbox().extend_from_slice(head);

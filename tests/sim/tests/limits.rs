@@ -18,7 +18,7 @@ use tests_sim::{Client, Reply, World, WorldSpec};
 const MS: u64 = 1_000_000;
 
 fn connect(world: &World) -> Connection {
-    Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono)
+    Connection::new(FLOW, world.now.mono)
 }
 
 fn give(world: &mut World, machine: &mut Connection, bytes: &[u8]) {

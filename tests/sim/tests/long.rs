@@ -47,7 +47,7 @@ struct Play {
 impl Play {
     fn new(limits: Limits) -> Self {
         let mut world = World::new(&WorldSpec { limits, ..WorldSpec::default() });
-        let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+        let mut machine = Connection::new(FLOW, world.now.mono);
         machine.inbox().extend(call(
             "/mcp",
             world.key("ann"),
@@ -329,7 +329,7 @@ fn so_many_are_held_for_old_revisions_and_no_more() {
     Client::new(&world).send(&mut world, &request, &mut server);
     let sent = json!({"jsonrpc": "2.0", "result": result_of(1 << 19), "id": 2}).to_string();
     let begin = |world: &mut World| {
-        let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+        let mut machine = Connection::new(FLOW, world.now.mono);
         machine.inbox().extend_from_slice(&request);
         machine.on_client_bytes(&mut world.core, world.now);
         assert!(matches!(machine.step(&world.core), Step::Forward(_)));

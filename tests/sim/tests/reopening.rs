@@ -21,7 +21,7 @@ fn world() -> (World, String) {
 
 /// A call of the client's session, on a connection of its own.
 fn begin(world: &mut World, session: &str, id: u64) -> Connection {
-    let mut machine = Connection::new(IpAddr::V4(Ipv4Addr::LOCALHOST), world.now.mono);
+    let mut machine = Connection::new(FLOW, world.now.mono);
     let body = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
         "params": {"name": "crm__get_orders", "arguments": {}}});
     machine.inbox().extend(legacy("/mcp", world.key("ann"), Some(session), &body));

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use dataplane_ingress::{ChunkDecoder, Framing, Method, Parsed, parse_head};
+use dataplane_ingress::{ChunkDecoder, Framing, Head, Method, Parsed, parse_head};
 use dataplane_telemetry::{Nanos, Now};
 
 use super::{Connection, State, Then};
@@ -75,19 +75,42 @@ impl Connection {
             self.reply(None, now);
             return Ok(());
         }
-        let caller = core.stages.admit(&head, &self.inbox, self.peer, now)?;
+        let caller = self.admit(core, &mut head, now)?;
+        self.head = Some(head);
         self.deadline = now.mono.plus(HEAD_NS_MAX);
         self.state = State::Body { caller, chunks, at: end, began: now.mono };
         Ok(())
     }
 
+    /// Whose request this is. Who is slowed has the connection closed after each answer.
+    fn admit(
+        &mut self,
+        core: &mut Core,
+        head: &mut Head,
+        now: Now,
+    ) -> Result<Rc<Admitted>, Fault<'static>> {
+        let stages = &mut core.stages;
+        let admitted = stages.admit(head, &self.inbox, self.known.flow.peer.ip(), now);
+        match &admitted {
+            Ok(caller) => {
+                stages.on_authenticated(&mut self.known, caller.owner, now.mono);
+                head.keep_alive &= !stages.is_slowed(caller, now.mono);
+            }
+            Err(Fault::Caller(Refusal::Unauthenticated(_))) => {
+                stages.on_unauthenticated(&mut self.known);
+            }
+            Err(_) => {}
+        }
+        admitted
+    }
+
     /// Judges the whole request in the inbox. Who was admitted under another bundle is admitted anew.
     pub(super) fn judge(&mut self, core: &mut Core, caller: &Rc<Admitted>, now: Now) {
-        let Some(head) = self.head else { return };
+        let Some(mut head) = self.head else { return };
         let current = if caller.epoch == core.stages.epoch {
             Ok(Rc::clone(caller))
         } else {
-            core.stages.admit(&head, &self.inbox, self.peer, now)
+            self.admit(core, &mut head, now)
         };
         let caller = match &current {
             Ok(caller) => caller,
@@ -96,7 +119,7 @@ impl Connection {
                 return;
             }
         };
-        let asked = Asked::new(&head, &self.inbox, self.body.clone(), caller, now);
+        let asked = Asked::new(&head, &self.inbox, self.body.clone(), caller, &self.known, now);
         if head.method != Method::Post {
             core.stages.without_body(&asked, &mut self.outbox);
             self.reply(None, now);
