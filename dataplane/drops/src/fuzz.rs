@@ -342,8 +342,7 @@ impl Play {
         match &entry.target {
             Target::Flow(flow) => {
                 let users = self.open.iter().find(|(open, ..)| open == flow);
-                // After a restart the card may know a connection that nobody has used since.
-                let own = users.is_none_or(|(_, _, users)| users.iter().all(owns));
+                let own = users.is_some_and(|(_, _, users)| users.iter().all(owns));
                 assert!(own, "a neighbour's connection: {entry:?}");
             }
             Target::Source(source) => self.check_source(source, owns, entry),
@@ -417,8 +416,8 @@ mod tests {
     #[test]
     fn the_seed_is_a_story() {
         let reached = super::play(&super::sound_loop());
-        let found = (reached.flows > 1, reached.sources, reached.adopted > 2);
-        assert_eq!(found, (true, 1, true), "{reached:?}");
+        let found = (reached.flows > 1, reached.sources, reached.adopted);
+        assert_eq!(found, (true, 1, 1), "{reached:?}");
     }
 
     /// Without it the properties could hold because nothing is ever dropped.
