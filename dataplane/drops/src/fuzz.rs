@@ -35,6 +35,18 @@ pub fn operations(bytes: &[u8]) {
     let _ = play(bytes);
 }
 
+/// A seed: a tenant that ignores its refusals until its address is dropped, over a restart.
+#[must_use]
+pub fn sound_loop() -> Vec<u8> {
+    let known = [150, 0, 0, 0, 0, 0];
+    let long_enough = [250, 0, 0, 210, 0, 0];
+    let ignored = |port: u8| [0, 0, port * 5, 80, 0, 240];
+    let restart = [247, 0, 0, 0, 0, 0];
+    let story = [known, long_enough, ignored(0), ignored(0), ignored(0), ignored(0), ignored(0)];
+    let rest = [ignored(0), ignored(1), ignored(2), restart, ignored(1), long_enough];
+    story.into_iter().chain(rest).flatten().collect()
+}
+
 fn play(bytes: &[u8]) -> Reached {
     let Some(mut play) = Play::new() else { return Reached::default() };
     for operation in bytes.chunks_exact(BYTES_AN_OPERATION) {
@@ -330,8 +342,7 @@ impl Play {
         match &entry.target {
             Target::Flow(flow) => {
                 let users = self.open.iter().find(|(open, ..)| open == flow);
-                // After a restart the card may know a connection that nobody has used since.
-                let own = users.is_none_or(|(_, _, users)| users.iter().all(owns));
+                let own = users.is_some_and(|(_, _, users)| users.iter().all(owns));
                 assert!(own, "a neighbour's connection: {entry:?}");
             }
             Target::Source(source) => self.check_source(source, owns, entry),
@@ -402,6 +413,13 @@ fn local(number: u8) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_seed_is_a_story() {
+        let reached = super::play(&super::sound_loop());
+        let found = (reached.flows > 1, reached.sources, reached.adopted);
+        assert_eq!(found, (true, 1, 1), "{reached:?}");
+    }
+
     /// Without it the properties could hold because nothing is ever dropped.
     #[test]
     fn the_world_gets_to_everything() {

@@ -1,8 +1,9 @@
 //! A restart of the gateway: what the card still drops is known again, or flushed.
 //!
 //! The shell keeps [`Kept`] in a file, by [`Drops::keep`], and finds what is pinned in the kernel.
-//! An entry is adopted where both agree, its time is not over and within its cap, and the machine
-//! was not booted in between; every other one is stale. Adopted subjects are refused like before.
+//! Who was dropped stays refused for the rest of its time. An entry is adopted where file and card
+//! agree and its subject was adopted; every other one is stale. So is each connection's: it has ended
+//! with the process, and behind a NAT its ports may be a neighbour's next.
 
 use std::sync::Arc;
 
@@ -81,42 +82,54 @@ impl Drops {
         }
     }
 
-    /// Adopts what is pinned and known. To be called once, before anything else; what it returns is
-    /// stale, and the shell removes it from the maps.
+    /// Adopts whoever was dropped, and what is pinned and known. To be called once, before anything
+    /// else; what it returns is stale, and the shell removes it from the maps.
     #[must_use]
     pub fn adopt(&mut self, pinned: &[Pinned], kept: &Kept, boot: &str, now: Now) -> Vec<Target> {
         let now = self.advance(now);
         // Numbers are not given twice, so that an old command cannot mean a new drop.
         self.ladder.next_drop = self.ladder.next_drop.max(kept.next_drop);
-        let mut known: Vec<&KeptEntry> = kept.entries.iter().collect();
-        if kept.boot != boot {
-            known.clear();
-        }
+        let is_this_boot = kept.boot == boot;
+        let subjects =
+            kept.subjects.iter().filter(|subject| is_this_boot && subject.is_sound(now.mono));
+        let mut adopted: Vec<(u64, Arc<Subject>)> =
+            subjects.filter_map(|kept| Some((kept.drop, self.adopt_subject(kept, now)?))).collect();
+        adopted.sort_by_key(|(drop, _)| *drop);
         let keys = self.keys;
-        known.sort_unstable_by_key(|entry| entry.target.key(&keys));
+        let mut known: Vec<(u128, &KeptEntry)> =
+            kept.entries.iter().map(|entry| (entry.target.key(&keys), entry)).collect();
+        known.sort_unstable_by_key(|(key, _)| *key);
         let mut stale = Vec::new();
         for found in pinned {
-            let wanted = found.target.key(&keys);
-            let place = known.binary_search_by_key(&wanted, |entry| entry.target.key(&keys));
-            let entry = place.ok().and_then(|place| known.get(place));
-            let is_taken = entry.is_some_and(|entry| self.adopt_one(found, entry, kept, now));
-            if !is_taken {
+            let place = known.binary_search_by_key(&found.target.key(&keys), |(key, _)| *key);
+            let entry = place.ok().and_then(|place| known.get(place)).map(|(_, entry)| *entry);
+            if !entry.is_some_and(|entry| self.adopt_entry(found, entry, &adopted, now)) {
                 stale.push(found.target);
             }
         }
         stale
     }
 
-    fn adopt_one(&mut self, found: &Pinned, entry: &KeptEntry, kept: &Kept, now: Now) -> bool {
-        let subject = kept.subjects.iter().find(|subject| subject.drop == entry.drop);
-        let Some(kept) = subject.filter(|kept| kept.is_sound(found, now.mono)) else {
+    fn adopt_entry(
+        &mut self,
+        found: &Pinned,
+        entry: &KeptEntry,
+        adopted: &[(u64, Arc<Subject>)],
+        now: Now,
+    ) -> bool {
+        let place = adopted.binary_search_by_key(&entry.drop, |(drop, _)| *drop);
+        let subject = place.ok().and_then(|place| adopted.get(place)).map(|(_, subject)| subject);
+        let Some(subject) = subject.filter(|_| !matches!(found.target, Target::Flow(_))) else {
             return false;
         };
-        let Some(subject) = self.adopt_subject(kept, now) else { return false };
+        let until = self.ladder.climbs.get(subject.key).map_or(Nanos(0), |climb| climb.until);
+        if found.until <= now.mono || found.until > until {
+            return false;
+        }
         let key = subject.key;
         let since = Now { mono: Nanos(entry.since_mono), wall: WallNanos(entry.since_wall) };
-        let (target, until) = (found.target, found.until);
-        let entry = Entry { target, subject, drop: kept.drop, since, until };
+        let (target, until, subject) = (found.target, found.until, Arc::clone(subject));
+        let entry = Entry { target, subject, drop: entry.drop, since, until };
         let is_new = self.entries.adopt(entry, now) == Made::New;
         if is_new {
             self.count_one(key);
@@ -132,11 +145,10 @@ impl Drops {
             agent: kept.agent.as_deref(),
         };
         let rule = kept.rule.check(true).ok()?;
-        let subject = self.keys.subject(kept.cause.clone(), kept.per, names, rule)?;
-        if let Some(climb) = self.ladder.climbs.get(subject.key) {
-            return (climb.drop == kept.drop).then(|| Arc::clone(&climb.subject));
+        let subject = Arc::new(self.keys.subject(kept.cause.clone(), kept.per, names, rule)?);
+        if self.ladder.climbs.get(subject.key).is_some() {
+            return None;
         }
-        let subject = Arc::new(subject);
         let mut climb = Climb::new(Arc::clone(&subject), now.mono);
         climb.rung = Rung::Drop;
         climb.level = kept.level.min(LEVEL_MAX);
@@ -170,16 +182,15 @@ impl KeptSubject {
         }
     }
 
-    /// Whether an entry of it may go on: its time is to come, covered by the subject's, and not
-    /// longer than a rule or a hand may make it.
-    fn is_sound(&self, found: &Pinned, now: Nanos) -> bool {
+    /// Whether it may go on: its end is to come, and not later than a rule or a hand may make it.
+    fn is_sound(&self, now: Nanos) -> bool {
         let cap_ms = match (&self.pinned_by, self.rule.drop) {
-            (Some(_), _) => PIN_MS_MAX,
+            (Some(_), Some(_)) => PIN_MS_MAX,
             (None, Some(drop)) => drop.drop_ms_max,
-            (None, None) => return false,
+            (_, None) => return false,
         };
         let until = Nanos(self.until_mono);
-        now < found.until && found.until <= until && until <= now.plus(cap_ms * MS)
+        now < until && until <= now.plus(cap_ms * MS)
     }
 }
 

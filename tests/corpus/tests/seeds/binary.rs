@@ -33,6 +33,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
         ("conversation", "call", dataplane_pipeline::fuzz::sound_call()),
         ("conversation", "answer", dataplane_pipeline::fuzz::sound_answer()),
+        ("drops", "loop", dataplane_drops::fuzz::sound_loop()),
         ("policy_table", "orders", table),
         ("bundle", "signed", bundle.clone()),
         ("kill_list", "signed", kills.clone()),
