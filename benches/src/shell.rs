@@ -2,11 +2,18 @@
 //!
 //! What the kernel would carry is a slice here. The log makes records durable at once.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use dataplane_drops::Flow;
 use dataplane_pipeline::{Connection, Step};
 
 use crate::world::World;
+
+/// Any client's connection.
+const FLOW: Flow = Flow {
+    peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000),
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 443),
+};
 
 /// A kept connection and what its server answers.
 pub struct Shell {

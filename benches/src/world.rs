@@ -9,6 +9,7 @@ use dataplane_bundle::{
     ApplianceId, Bundle, Catalog, ClaimMap, Draft, Era, GatewaySettings, IdentityProvider, Inject,
     Lease, Limits, Per, Quota, Rate, Revision, Server, Signer, TenantFrom, Timeouts, Tool,
 };
+use dataplane_drops::Keys;
 use dataplane_pipeline::session::Sealer;
 use dataplane_pipeline::{Configuration, Core, Resources};
 use dataplane_quota::Buckets;
@@ -73,6 +74,7 @@ impl World {
             sealer: Arc::new(Sealer::new(&[5; 32]).context("a key for sessions")?),
             lease_memory: memory,
             seed: [6; 32],
+            drop_keys: Keys::new([7; 16]),
         })?;
         core.on_configuration(Arc::clone(&configuration))?;
         let now = Now { mono: Nanos(1_000_000_000), wall: WallNanos::from_secs(NOW_S) };
@@ -156,6 +158,7 @@ fn catalog(credential: &Credential) -> Catalog {
             burst: 1_000_000,
             server: None,
             tool: None,
+            ladder: None,
         }],
         limits: Limits::default(),
     }

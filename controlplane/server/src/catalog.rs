@@ -211,5 +211,6 @@ fn quota(name: &str, quota: &objects::Quota, set: &ObjectSet) -> Result<bundle::
         burst: quota.burst.unwrap_or(rate.units),
         server,
         tool,
+        ladder: None,
     })
 }

@@ -278,6 +278,7 @@ impl Shared {
             sealer: Arc::new(sealer),
             lease_memory: memory::locked(memory::LOCKED_BYTES)?,
             seed: random()?,
+            drop_keys: self.drop_keys,
         })
     }
 }

@@ -5,7 +5,7 @@
 //! client while a record of this core is not durable.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a property panics on purpose")]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use dataplane_audit::{BootId, DigestKey};
@@ -14,6 +14,7 @@ use dataplane_bundle::{
     ApiKey, ApplianceId, Bundle, CallerKind, Catalog, Draft, Era, GatewaySettings, Limits,
     Revision, Server, Signer, Timeouts, Tool,
 };
+use dataplane_drops::{Flow, Keys};
 use dataplane_policy::Table;
 use dataplane_quota::Buckets;
 use dataplane_telemetry::{Nanos, Now, WallNanos};
@@ -24,6 +25,11 @@ use crate::{Configuration, Connection, Core, Resources, Step};
 /// The policy crate's own fixture: `crm/get` for the role `support`, and more.
 const TABLE: &[u8] = include_bytes!("../../policy/tests/fixtures/shop.table");
 const MODERN: &str = "2026-07-28";
+
+const FLOW: Flow = Flow {
+    peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000),
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 443),
+};
 
 /// Any bytes as what a client sends, and as what a server answers to a sound call. Their first byte
 /// says in how large pieces they come.
@@ -72,6 +78,7 @@ impl Talk {
             sealer: Arc::new(Sealer::new(&[5; 32]).unwrap()),
             lease_memory: &mut [],
             seed: [6; 32],
+            drop_keys: Keys::new([7; 16]),
         })
         .unwrap();
         core.on_configuration(Arc::clone(configuration)).unwrap();

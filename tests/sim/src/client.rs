@@ -1,7 +1,5 @@
 //! One connection to a [`World`], carried out without sockets.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dataplane_pipeline::{Connection, ServerTrouble, Step};
 
 use crate::{Seed, World};
@@ -63,7 +61,7 @@ impl Client {
     #[must_use]
     pub fn new(world: &World) -> Self {
         Self {
-            machine: Connection::new(FLOW, world.now.mono),
+            machine: Connection::new(crate::FLOW, world.now.mono),
             received: Vec::new(),
             is_closed: false,
             cuts: None,

@@ -23,7 +23,7 @@ pub use mix::Mix;
 pub use scene::Seen;
 pub use seed::Seed;
 pub use swarm::{Outcome, Swarm};
-pub use world::{Compiled, Shared, ToolSpec, World, WorldSpec, digest_key, lease};
+pub use world::{Compiled, FLOW, Shared, ToolSpec, World, WorldSpec, digest_key, lease};
 
 pub mod http;
 pub mod model;

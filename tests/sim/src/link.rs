@@ -1,7 +1,6 @@
 //! One simulated client: its connection, its shell, its server, and what it waits for.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 
 use dataplane_pipeline::{Announcement, Connection, Fate, ServerTrouble, Step};
 
@@ -50,7 +49,7 @@ impl Link {
         let open = open.find(|(whose, at, _)| shares && *whose == caller && *at == only);
         let session = open.map(|(.., session)| session.clone());
         Self {
-            machine: Connection::new(FLOW, scene.now.mono),
+            machine: Connection::new(crate::FLOW, scene.now.mono),
             core: seed.below(scene.mix.cores as u64) as usize,
             caller,
             is_modern,

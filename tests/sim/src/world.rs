@@ -1,5 +1,6 @@
 //! One core, with a policy that the real compiler has compiled.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use controlplane_compile::{Directory, Input, PolicyFile, Server, Tool, compile};
@@ -9,6 +10,7 @@ use dataplane_bundle::{
     ApiKey, ApplianceId, Bundle, CallerKind, Catalog, Draft, Era, GatewaySettings, Inject, Kill,
     KillList, Lease, Limits, Quota, Revision, Signer, Timeouts,
 };
+use dataplane_drops::{Flow, Keys};
 use dataplane_pipeline::session::Sealer;
 use dataplane_pipeline::{Configuration, Core, Kills, Resources};
 use dataplane_quota::Buckets;
@@ -143,10 +145,17 @@ impl Shared {
             sealer: Arc::clone(&self.sealer),
             lease_memory: Box::leak(vec![0; lease_bytes].into_boxed_slice()),
             seed: [6 + lane as u8; 32],
+            drop_keys: Keys::new([7; 16]),
         })
         .unwrap()
     }
 }
+
+/// A client's connection, where nothing depends on which.
+pub const FLOW: Flow = Flow {
+    peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000),
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 443),
+};
 
 /// Keys the digests of arguments in records.
 #[must_use]

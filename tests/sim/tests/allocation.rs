@@ -1,14 +1,12 @@
 //! An agent that loops against a kill costs no memory: the refusals allocate nothing after warm-up.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use allocation_counter::measure;
 use dataplane_bundle::{Kill, KillTarget};
 use dataplane_pipeline::{Connection, Step};
 use dataplane_telemetry::WallNanos;
 use serde_json::json;
 use tests_sim::http::{call, modern};
-use tests_sim::{World, WorldSpec};
+use tests_sim::{FLOW, World, WorldSpec};
 
 #[test]
 fn refusals_by_a_kill_allocate_nothing() {

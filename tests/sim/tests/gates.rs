@@ -1,8 +1,6 @@
 //! What waits for a record, and what becomes of it when the record, the policy or the server changes
 //! meanwhile. Each test takes the machine's steps by hand.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dataplane_audit::{End, Phase, Verdict};
 use dataplane_bundle::{Kill, KillTarget};
 use dataplane_pipeline::{Connection, Fate, RecordNumber, ServerTrouble, Step};
@@ -10,7 +8,7 @@ use dataplane_telemetry::WallNanos;
 use serde_json::{Value, json};
 use tests_sim::http::{call, message, ok};
 use tests_sim::model::{Policy, secret, spec};
-use tests_sim::{Compiled, World, lease};
+use tests_sim::{Compiled, FLOW, World, lease};
 
 fn world(policy: Policy) -> World {
     let mut world = World::new(&spec(policy));

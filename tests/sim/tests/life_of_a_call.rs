@@ -121,6 +121,7 @@ fn a_quota_says_its_name_and_when() {
         burst: 2,
         server: None,
         tool: None,
+        ladder: None,
     };
     let mut world = World::new(&WorldSpec { quotas: vec![quota], ..WorldSpec::default() });
     let key = world.key("ann").to_owned();

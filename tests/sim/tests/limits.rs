@@ -3,8 +3,6 @@
 //! Time is the test's, so an hour takes no time. What a limit is and where it comes from is in
 //! `dataplane_pipeline::limits` and in the catalog's `Limits` and `Timeouts`.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dataplane_bundle::{Era, Limits, Timeouts};
 use dataplane_pipeline::limits::{
     ANSWER_NS_MAX, BODY_BYTES_PER_S_MIN, BUFFER_BYTES_KEPT, ENDED_SESSIONS_MAX, HEAD_NS_MAX,
@@ -13,7 +11,7 @@ use dataplane_pipeline::limits::{
 use dataplane_pipeline::{Connection, Step};
 use serde_json::{Value, json};
 use tests_sim::http::{call, initialize, legacy, legacy_server, message, ok, post, result};
-use tests_sim::{Client, Reply, World, WorldSpec};
+use tests_sim::{Client, FLOW, Reply, World, WorldSpec};
 
 const MS: u64 = 1_000_000;
 

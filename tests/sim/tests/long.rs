@@ -1,7 +1,5 @@
 //! Answers that are too long to be held: what a client gets of them, when, and what they cost.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dataplane_audit::{End, Phase, Verdict};
 use dataplane_bundle::{Era, Kill, KillTarget, Limits};
 use dataplane_pipeline::limits::{HELD_ANSWER_BYTES_MAX, LONG_ANSWERS_HELD_MAX};
@@ -9,7 +7,7 @@ use dataplane_pipeline::{Connection, Fate, Step};
 use dataplane_telemetry::WallNanos;
 use serde_json::{Value, json};
 use tests_sim::http::{call, initialize, legacy, legacy_server, message, whole};
-use tests_sim::{Client, Seed, World, WorldSpec};
+use tests_sim::{Client, FLOW, Seed, World, WorldSpec};
 
 /// What the kernel gives in one turn.
 const TURN: usize = 16_384;

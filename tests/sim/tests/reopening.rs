@@ -1,13 +1,11 @@
 //! A legacy server that has forgotten its session: the calls go on in a new one, and no call that may
 //! have run is sent again. Steps are taken by hand, so that calls can run beside each other.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use dataplane_bundle::Era;
 use dataplane_pipeline::{Connection, Step};
 use serde_json::{Value, json};
 use tests_sim::http::{ACCEPTED, initialize, initialized, legacy, message, ok};
-use tests_sim::{Client, World, WorldSpec};
+use tests_sim::{Client, FLOW, World, WorldSpec};
 
 const GONE: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 

@@ -107,6 +107,7 @@ pub(crate) fn quota(name: &str) -> Quota {
         burst: 100,
         server: Some("crm".to_owned()),
         tool: None,
+        ladder: None,
     }
 }
 
