@@ -1,0 +1,25 @@
+//! The maps, by the names that the loader knows them by. Their keys and values are the ABI's.
+
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use ebpf_abi::{
+    Address, Config, Drops, FLOWS_MAX, FlowKey, Penalty, SAMPLE_RING_BYTES, SERVICES_MAX,
+    SOURCES_MAX, Sample, ServiceKey, SynBucket, TENANTS_MAX, VLANS_MAX, VlanKey,
+};
+
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub static FLOWS: HashMap<FlowKey, Penalty, { FLOWS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static SOURCES: LpmTrie<Address, Penalty, { SOURCES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+pub static SERVICES: HashMap<ServiceKey, Penalty, { SERVICES_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static VLANS: HashMap<VlanKey, Penalty, { VLANS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static BUCKETS: Array<SynBucket, { TENANTS_MAX as usize }> = Array::new();
+#[btf_map]
+pub static DROPS: PerCpuArray<Drops, { TENANTS_MAX as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static SAMPLES: RingBuf<Sample, { SAMPLE_RING_BYTES as usize }> = RingBuf::new();
