@@ -19,10 +19,14 @@ pub const ABI_VERSION: u32 = 1;
 pub const TENANTS_MAX: u32 = 4_096;
 /// Flows that are penalised at once: the connections of a whole core (10,000), six times over.
 pub const FLOWS_MAX: u32 = 65_536;
-/// Source addresses and prefixes, configured or penalised.
-pub const SOURCES_MAX: u32 = 16_384;
+/// Hosts: IPv4 addresses and IPv6 /64s, configured or penalised.
+pub const HOSTS_MAX: u32 = 16_384;
+/// Shorter prefixes, configured or penalised.
+pub const PREFIXES_MAX: u32 = 4_096;
 /// Addresses and ports of the gateway.
-pub const SERVICES_MAX: u32 = 4_096;
+pub const SERVICES_MAX: u32 = 1_024;
+/// Places for them: four times as many, so that one of a service's two places can always be had.
+pub const SERVICE_SLOTS: u32 = 4_096;
 /// VLANs: all that an 802.1Q tag can name.
 pub const VLANS_MAX: u32 = 4_096;
 /// Bytes of the ring of samples: a power of two and whole pages, about 2,000 samples.
@@ -71,6 +75,15 @@ pub const fn mapped(ipv4: [u8; 4]) -> Address {
 /// Bits of a prefix of a v4-mapped address that are not of the IPv4 one.
 pub const MAPPED_BITS: u32 = 96;
 
+/// Bits of an IPv6 address that name a host: it changes the rest at will.
+pub const HOST_BITS: u32 = 64;
+
+/// The key of `HOSTS` for an IPv6 address; for IPv4 it is the mapped address itself.
+#[must_use]
+pub const fn host(ipv6: Address) -> Address {
+    [ipv6[0], ipv6[1], 0, 0]
+}
+
 /// TCP, as IP numbers it.
 pub const TCP: u8 = 6;
 /// UDP, which carries QUIC.
@@ -91,7 +104,7 @@ pub struct FlowKey {
     pub pad: [u8; 3],
 }
 
-/// An address and port of the gateway: the key of `SERVICES`.
+/// An address and port of the gateway.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServiceKey {
@@ -101,6 +114,35 @@ pub struct ServiceKey {
     /// [`TCP`] or [`UDP`].
     pub protocol: u8,
     pub pad: u8,
+}
+
+impl ServiceKey {
+    /// The two places in `SERVICES` where this key may be. No secret: who chooses the keys that are
+    /// stored is the operator, and a search ends after two whatever it asks for.
+    #[must_use]
+    #[inline(always)]
+    pub const fn slots(&self) -> [u32; 2] {
+        let [a, b, c, d] = self.address;
+        let ports = self.port_be as u64 | (self.protocol as u64) << 16;
+        let mut mixed = (a as u64 | (b as u64) << 32) ^ ports << 20;
+        mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ mixed >> 29) ^ (c as u64 | (d as u64) << 32);
+        mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^= mixed >> 32;
+        mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let mask = SERVICE_SLOTS as u64 - 1;
+        [(mixed >> 48 & mask) as u32, (mixed >> 32 & mask) as u32]
+    }
+}
+
+/// An element of `SERVICES`; one that nobody has is all zero. An array that the program searches
+/// itself needs no call, and every packet comes by here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ServiceSlot {
+    pub key: ServiceKey,
+    pub pad: u32,
+    pub penalty: Penalty,
 }
 
 /// A VLAN, or a VLAN in a VLAN: the key of `VLANS`. Tags that name VLAN 0 (priority only) do not
@@ -116,7 +158,7 @@ pub struct VlanKey {
 
 /// The value of every table. It says who is meant; and until when packets are dropped.
 ///
-/// In `SERVICES`, `SOURCES` and `VLANS` an entry whose time has passed (zero: it was never
+/// In `SERVICES`, `HOSTS`, `PREFIXES` and `VLANS` an entry whose time has passed (zero: it was never
 /// penalised) still says whose new connections these are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -164,8 +206,8 @@ pub const REASONS: usize = 8;
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Table {
-    Flow = 0,
-    Source = 1,
+    Source = 0,
+    Flow = 1,
     Service = 2,
     Vlan = 3,
     Bucket = 4,
@@ -173,7 +215,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order of their numbers, which is the order in which they are asked.
-    pub const ALL: [Self; 5] = [Self::Flow, Self::Source, Self::Service, Self::Vlan, Self::Bucket];
+    pub const ALL: [Self; 5] = [Self::Source, Self::Flow, Self::Service, Self::Vlan, Self::Bucket];
 }
 
 /// Tables that [`Drops`] has room for.
@@ -210,14 +252,16 @@ pub struct Config {
 
 /// Of [`Config::active`]: a flow is penalised.
 pub const FLOWS: u32 = 1;
-/// A source is penalised or attributed.
-pub const SOURCES: u32 = 2;
+/// A host is penalised or attributed.
+pub const HOSTS: u32 = 2;
 /// A service is penalised.
 pub const SERVICES: u32 = 4;
 /// A VLAN is penalised or attributed.
 pub const VLANS: u32 = 8;
 /// A tenant's new connections are bounded.
 pub const BUCKETS: u32 = 16;
+/// A prefix is penalised or attributed.
+pub const PREFIXES: u32 = 32;
 
 /// Packets and their bytes, Ethernet header included.
 #[repr(C)]
@@ -269,6 +313,9 @@ const _: () = {
     assert!(size_of::<ServiceKey>() == 20);
     assert!(core::mem::offset_of!(ServiceKey, port_be) == 16);
     assert!(core::mem::offset_of!(ServiceKey, protocol) == 18);
+    assert!(size_of::<ServiceSlot>() == 40);
+    assert!(core::mem::offset_of!(ServiceSlot, penalty) == 24);
+    assert!(SERVICE_SLOTS.is_power_of_two() && SERVICE_SLOTS >= 4 * SERVICES_MAX);
     assert!(size_of::<VlanKey>() == 4);
     assert!(core::mem::offset_of!(VlanKey, inner) == 2);
     assert!(size_of::<Penalty>() == 16);

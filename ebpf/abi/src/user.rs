@@ -4,12 +4,16 @@
 //! integers only, no byte of padding that has no name.
 #![allow(unsafe_code)]
 
-use crate::{Config, Count, Drops, FlowKey, Penalty, Sample, ServiceKey, SynBucket, VlanKey};
+use crate::{
+    Config, Count, Drops, FlowKey, Penalty, Sample, ServiceKey, ServiceSlot, SynBucket, VlanKey,
+};
 
 // SAFETY: integers only; every byte is of a field (asserted in `lib.rs`), any value is valid.
 unsafe impl aya::Pod for FlowKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for ServiceKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for ServiceSlot {}
 // SAFETY: as above.
 unsafe impl aya::Pod for VlanKey {}
 // SAFETY: as above.

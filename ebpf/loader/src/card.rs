@@ -3,6 +3,8 @@
 //! A change goes to the kernel's table first and to the word that makes the program look there
 //! second, so that nothing is looked up in vain on a day without penalties.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use aya::programs::Xdp;
@@ -14,10 +16,7 @@ use ebpf_abi::{ABI_VERSION, Config, Drops, NO_TENANT, SynBucket, TENANTS_MAX};
 use crate::maps::{Maps, NAMES};
 use crate::object::Stamp;
 use crate::pins::Pins;
-use crate::{
-    Attached, Fault, Flow, Owner, Penalty, Prefix, Sample, Service, Target, Tenant, Vlan, Wanted,
-    attach,
-};
+use crate::{Attached, Fault, Owner, Penalty, Sample, Target, Tenant, Wanted, attach};
 
 /// The program that drops, and the empty one that costs are compared with.
 const PROGRAM: &str = "portcullis";
@@ -33,7 +32,7 @@ pub struct Card {
     maps: Maps,
     config: Config,
     /// Tenants whose new connections are bounded.
-    limited: std::collections::BTreeSet<Tenant>,
+    limited: BTreeSet<Tenant>,
     stamp: Stamp,
     pins: Option<Pins>,
     attached: Option<(Attached, XdpLinkId)>,
@@ -62,9 +61,9 @@ pub struct Attribution {
 /// New connections of one tenant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
-    pub per_second: std::num::NonZeroU32,
+    pub per_second: NonZeroU32,
     /// At once, after a pause.
-    pub burst: std::num::NonZeroU32,
+    pub burst: NonZeroU32,
 }
 
 /// How full a table is.
@@ -138,7 +137,7 @@ impl Card {
                 Self::new(object, Some(&pins))?
             }
         };
-        adopted.ended = card.forget_unreadable()? + card.expire(crate::now_ns())?.len();
+        adopted.ended = card.maps.tables.forget_unreadable()? + card.expire(crate::now_ns())?.len();
         adopted.penalties = card.penalties().len();
         card.pins = Some(pins);
         Ok((card, adopted))
@@ -163,7 +162,7 @@ impl Card {
             ebpf,
             maps,
             config: Config::default(),
-            limited: std::collections::BTreeSet::new(),
+            limited: BTreeSet::new(),
             stamp,
             pins: None,
             attached: None,
@@ -213,16 +212,11 @@ impl Card {
                 }
                 (_, Owner::One(tenant)) => known(*tenant)?,
             };
-            match target {
-                Target::Service(service) => self.maps.services.configure(service.key(), tenant)?,
-                Target::Source(prefix) => self.maps.sources.configure(prefix.key(), tenant)?,
-                Target::Vlan(vlan) => self.maps.vlans.configure(vlan.key(), tenant)?,
-                Target::Flow(_) => {}
-            }
+            self.maps.tables.configure(target, tenant)?;
         }
-        for target in self.configured() {
+        for target in self.maps.tables.configured() {
             if wanted.iter().all(|kept| kept.target != target) {
-                self.remove(&target)?;
+                self.maps.tables.remove(&target)?;
             }
         }
         self.activate()
@@ -235,30 +229,8 @@ impl Card {
     /// When the target is not the tenant's alone by configuration, or not the gateway's.
     pub fn penalise(&mut self, target: Target, penalty: Penalty) -> Result<Option<Target>, Fault> {
         known(penalty.tenant)?;
-        self.check_theirs(&target, penalty.tenant)?;
-        let entry = penalty.entry();
-        let evicted = match &target {
-            Target::Flow(flow) => self
-                .maps
-                .flows
-                .penalise(flow.key(), entry)?
-                .and_then(Flow::of_key)
-                .map(Target::Flow),
-            Target::Source(prefix) => {
-                let evicted = self.maps.sources.penalise(prefix.key(), entry)?;
-                evicted.and_then(|key| Prefix::of_key(key.0, key.1)).map(Target::Source)
-            }
-            Target::Service(service) => {
-                let evicted = self.maps.services.penalise(service.key(), entry)?;
-                evicted.and_then(Service::of_key).map(Target::Service)
-            }
-            Target::Vlan(vlan) => self
-                .maps
-                .vlans
-                .penalise(vlan.key(), entry)?
-                .and_then(Vlan::of_key)
-                .map(Target::Vlan),
-        };
+        self.maps.tables.check_theirs(&target, penalty.tenant)?;
+        let evicted = self.maps.tables.penalise(&target, &penalty)?;
         self.activate()?;
         Ok(evicted)
     }
@@ -268,12 +240,7 @@ impl Card {
     /// # Errors
     /// When the kernel's table does not take it.
     pub fn release(&mut self, target: &Target) -> Result<bool, Fault> {
-        let released = match target {
-            Target::Flow(flow) => self.maps.flows.release(&flow.key())?,
-            Target::Source(prefix) => self.maps.sources.release(&prefix.key())?,
-            Target::Service(service) => self.maps.services.release(&service.key())?,
-            Target::Vlan(vlan) => self.maps.vlans.release(&vlan.key())?,
-        };
+        let released = self.maps.tables.release(target)?;
         self.activate()?;
         Ok(released)
     }
@@ -283,26 +250,15 @@ impl Card {
     /// # Errors
     /// When the kernel's table does not take it.
     pub fn expire(&mut self, now_ns: u64) -> Result<Vec<(Target, Penalty)>, Fault> {
-        let flows = self.maps.flows.expire(now_ns)?;
-        let sources = self.maps.sources.expire(now_ns)?;
-        let services = self.maps.services.expire(now_ns)?;
-        let vlans = self.maps.vlans.expire(now_ns)?;
+        let ended = self.maps.tables.expire(now_ns)?;
         self.activate()?;
-        let targets = flows.into_iter().map(|(key, entry)| (flow(key), entry));
-        let targets = targets.chain(sources.into_iter().map(|(key, entry)| (source(key), entry)));
-        let targets = targets.chain(services.into_iter().map(|(key, entry)| (service(key), entry)));
-        let targets = targets.chain(vlans.into_iter().map(|(key, entry)| (vlan(key), entry)));
-        Ok(targets.filter_map(listed).collect())
+        Ok(ended)
     }
 
     /// All penalties, ended ones that [`Self::expire`] has not yet seen among them.
     #[must_use]
     pub fn penalties(&self) -> Vec<(Target, Penalty)> {
-        let all = self.maps.flows.iter().map(|(key, entry)| (flow(*key), *entry));
-        let all = all.chain(self.maps.sources.iter().map(|(key, entry)| (source(*key), *entry)));
-        let all = all.chain(self.maps.services.iter().map(|(key, entry)| (service(*key), *entry)));
-        let all = all.chain(self.maps.vlans.iter().map(|(key, entry)| (vlan(*key), *entry)));
-        all.filter(|(_, entry)| entry.until_ns != 0).filter_map(listed).collect()
+        self.maps.tables.penalties()
     }
 
     /// Bounds a tenant's new connections, or no longer.
@@ -369,15 +325,11 @@ impl Card {
     /// How full the tables are.
     #[must_use]
     pub fn fill(&self) -> Vec<Fill> {
-        let maps = &self.maps;
-        let of = |table, entries, penalised, max| Fill { table, entries, penalised, max };
-        vec![
-            of("flows", maps.flows.len(), maps.flows.penalised(), abi::FLOWS_MAX),
-            of("sources", maps.sources.len(), maps.sources.penalised(), abi::SOURCES_MAX),
-            of("services", maps.services.len(), maps.services.penalised(), abi::SERVICES_MAX),
-            of("vlans", maps.vlans.len(), maps.vlans.penalised(), abi::VLANS_MAX),
-            of("buckets", self.limited.len(), self.limited.len(), TENANTS_MAX - 1),
-        ]
+        let limited = self.limited.len();
+        let max = TENANTS_MAX - 1;
+        let mut fill = self.maps.tables.fill();
+        fill.push(Fill { table: "buckets", entries: limited, penalised: limited, max });
+        fill
     }
 
     /// What a person wants to know of it.
@@ -422,87 +374,6 @@ impl Card {
         Ok(Run { passes: run.return_value == XDP_PASS, ns })
     }
 
-    /// Only what is the tenant's alone may be dropped, and only at the gateway.
-    fn check_theirs(&self, target: &Target, tenant: Tenant) -> Result<(), Fault> {
-        let owner = match target {
-            Target::Flow(flow) => {
-                let service = Target::Service(flow.service());
-                return match self.maps.services.get(&flow.service().key()) {
-                    Some(_) => Ok(()),
-                    None => Err(Fault::NotOurs(service)),
-                };
-            }
-            Target::Source(prefix) => match self.source_owner(*prefix) {
-                None => return Ok(()),
-                found => found,
-            },
-            Target::Service(service) => {
-                self.maps.services.get(&service.key()).map(|entry| entry.tenant)
-            }
-            Target::Vlan(vlan) => self.maps.vlans.get(&vlan.key()).map(|entry| entry.tenant),
-        };
-        match owner {
-            None => Err(Fault::NotOurs(*target)),
-            Some(owner) if owner == tenant.0 => Ok(()),
-            Some(NO_TENANT) => Err(Fault::NotTheirs { target: *target, tenant, owner: Owner::All }),
-            Some(owner) => {
-                let owner = Owner::One(Tenant(owner));
-                Err(Fault::NotTheirs { target: *target, tenant, owner })
-            }
-        }
-    }
-
-    /// To whom the longest configured prefix around a source belongs.
-    fn source_owner(&self, prefix: Prefix) -> Option<u32> {
-        (0..=prefix.bits()).rev().find_map(|bits| {
-            let around = Prefix::new(prefix.address(), bits)?;
-            let entry = self.maps.sources.get(&around.key())?;
-            (entry.flags & abi::CONFIGURED != 0).then_some(entry.tenant)
-        })
-    }
-
-    fn configured(&self) -> Vec<Target> {
-        let kept = |entry: &abi::Penalty| entry.flags & abi::CONFIGURED != 0;
-        let maps = &self.maps;
-        let sources = maps.sources.iter().filter(|(_, entry)| kept(entry));
-        let services = maps.services.iter().filter(|(_, entry)| kept(entry));
-        let vlans = maps.vlans.iter().filter(|(_, entry)| kept(entry));
-        let all = sources.map(|(key, _)| source(*key));
-        let all = all.chain(services.map(|(key, _)| service(*key)));
-        all.chain(vlans.map(|(key, _)| vlan(*key))).flatten().collect()
-    }
-
-    fn remove(&mut self, target: &Target) -> Result<(), Fault> {
-        match target {
-            Target::Flow(flow) => self.maps.flows.remove(&flow.key()),
-            Target::Source(prefix) => self.maps.sources.remove(&prefix.key()),
-            Target::Service(service) => self.maps.services.remove(&service.key()),
-            Target::Vlan(vlan) => self.maps.vlans.remove(&vlan.key()),
-        }
-    }
-
-    /// Entries with a key or reason that nothing of ours writes. How many.
-    fn forget_unreadable(&mut self) -> Result<usize, Fault> {
-        fn unreadable<'e, K: Copy + 'e>(
-            entries: impl Iterator<Item = (&'e K, &'e abi::Penalty)>,
-            target: fn(K) -> Option<Target>,
-        ) -> Vec<K> {
-            let bad =
-                |(key, entry): &(&K, &abi::Penalty)| listed((target(**key), **entry)).is_none();
-            entries.filter(bad).map(|(key, _)| *key).collect()
-        }
-        let flows = unreadable(self.maps.flows.iter(), flow);
-        let sources = unreadable(self.maps.sources.iter(), source);
-        let services = unreadable(self.maps.services.iter(), service);
-        let vlans = unreadable(self.maps.vlans.iter(), vlan);
-        let count = flows.len() + sources.len() + services.len() + vlans.len();
-        flows.iter().try_for_each(|key| self.maps.flows.remove(key))?;
-        sources.iter().try_for_each(|key| self.maps.sources.remove(key))?;
-        services.iter().try_for_each(|key| self.maps.services.remove(key))?;
-        vlans.iter().try_for_each(|key| self.maps.vlans.remove(key))?;
-        Ok(count)
-    }
-
     /// The heartbeat goes on where it was; buckets that were set are known again.
     fn adopt_config(&mut self) -> Result<(), Fault> {
         let found = self.maps.config.get(&0, 0).map_err(|why| Fault::map("config", &why))?;
@@ -524,13 +395,8 @@ impl Card {
 
     /// Tells the program in which tables to look.
     fn activate(&mut self) -> Result<(), Fault> {
-        let maps = &self.maps;
-        let bit = |active: bool, bit: u32| if active { bit } else { 0 };
-        let active = bit(maps.flows.len() > 0, abi::FLOWS)
-            | bit(maps.sources.len() > 0, abi::SOURCES)
-            | bit(maps.services.penalised() > 0, abi::SERVICES)
-            | bit(maps.vlans.len() > 0, abi::VLANS)
-            | bit(!self.limited.is_empty(), abi::BUCKETS);
+        let buckets = if self.limited.is_empty() { 0 } else { abi::BUCKETS };
+        let active = self.maps.tables.active() | buckets;
         if active == self.config.active {
             return Ok(());
         }
@@ -563,26 +429,6 @@ fn known(tenant: Tenant) -> Result<u32, Fault> {
         NO_TENANT | TENANTS_MAX.. => Err(Fault::NoSuchTenant(tenant)),
         index => Ok(index),
     }
-}
-
-fn flow(key: abi::FlowKey) -> Option<Target> {
-    Flow::of_key(key).map(Target::Flow)
-}
-
-fn source(key: crate::maps::SourceKey) -> Option<Target> {
-    Prefix::of_key(key.0, key.1).map(Target::Source)
-}
-
-fn service(key: abi::ServiceKey) -> Option<Target> {
-    Service::of_key(key).map(Target::Service)
-}
-
-fn vlan(key: abi::VlanKey) -> Option<Target> {
-    Vlan::of_key(key).map(Target::Vlan)
-}
-
-fn listed((target, entry): (Option<Target>, abi::Penalty)) -> Option<(Target, Penalty)> {
-    Some((target?, Penalty::of_entry(&entry)?))
 }
 
 fn sum(mut total: Drops, one: &Drops) -> Drops {

@@ -12,7 +12,9 @@ mod maps;
 mod object;
 mod pins;
 mod samples;
+mod services;
 mod table;
+mod tables;
 mod target;
 
 pub use attach::{Attached, Mode, Wanted};

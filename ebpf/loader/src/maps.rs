@@ -3,31 +3,31 @@
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
-use ebpf_abi::{Address, Config, Drops, FlowKey, Penalty, ServiceKey, SynBucket, VlanKey};
+use ebpf_abi::{Address, Config, Drops, FlowKey, Penalty, SynBucket, VlanKey};
 
 use crate::Fault;
+use crate::services::Services;
 use crate::table::{Slots, Table};
+use crate::tables::Tables;
 
 /// All maps, by the names that they are pinned under.
-pub(crate) const NAMES: [&str; 8] =
-    ["CONFIG", "FLOWS", "SOURCES", "SERVICES", "VLANS", "BUCKETS", "DROPS", "SAMPLES"];
+pub(crate) const NAMES: [&str; 9] =
+    ["CONFIG", "FLOWS", "HOSTS", "PREFIXES", "SERVICES", "VLANS", "BUCKETS", "DROPS", "SAMPLES"];
 
 const _: () = assert!(size_of::<Key<Address>>() == 20);
 
 /// The longest-prefix key as something that has an order.
-pub(crate) type SourceKey = (u32, Address);
+pub(crate) type PrefixKey = (u32, Address);
 
 pub(crate) struct Flows(HashMap<MapData, FlowKey, Penalty>);
-pub(crate) struct Services(HashMap<MapData, ServiceKey, Penalty>);
+pub(crate) struct Hosts(HashMap<MapData, Address, Penalty>);
 pub(crate) struct Vlans(HashMap<MapData, VlanKey, Penalty>);
-pub(crate) struct Sources(LpmTrie<MapData, Address, Penalty>);
+pub(crate) struct Prefixes(LpmTrie<MapData, Address, Penalty>);
 
+/// What a loaded object brought along.
 pub(crate) struct Maps {
     pub(crate) config: Array<MapData, Config>,
-    pub(crate) flows: Table<FlowKey, Flows>,
-    pub(crate) sources: Table<SourceKey, Sources>,
-    pub(crate) services: Table<ServiceKey, Services>,
-    pub(crate) vlans: Table<VlanKey, Vlans>,
+    pub(crate) tables: Tables,
     pub(crate) buckets: Array<MapData, SynBucket>,
     pub(crate) drops: PerCpuArray<MapData, Drops>,
     pub(crate) samples: RingBuf<MapData>,
@@ -36,13 +36,16 @@ pub(crate) struct Maps {
 impl Maps {
     /// Takes the maps out of a loaded object. Their shapes are compared with the ABI's.
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Fault> {
-        use ebpf_abi::{FLOWS_MAX, SERVICES_MAX, SOURCES_MAX, VLANS_MAX};
+        use ebpf_abi::{FLOWS_MAX, HOSTS_MAX, PREFIXES_MAX, SERVICES_MAX, VLANS_MAX};
         Ok(Self {
             config: typed(ebpf, "CONFIG")?,
-            flows: Table::adopt(Flows(typed(ebpf, "FLOWS")?), FLOWS_MAX)?,
-            sources: Table::adopt(Sources(typed(ebpf, "SOURCES")?), SOURCES_MAX)?,
-            services: Table::adopt(Services(typed(ebpf, "SERVICES")?), SERVICES_MAX)?,
-            vlans: Table::adopt(Vlans(typed(ebpf, "VLANS")?), VLANS_MAX)?,
+            tables: Tables {
+                flows: Table::adopt(Flows(typed(ebpf, "FLOWS")?), FLOWS_MAX)?,
+                hosts: Table::adopt(Hosts(typed(ebpf, "HOSTS")?), HOSTS_MAX)?,
+                prefixes: Table::adopt(Prefixes(typed(ebpf, "PREFIXES")?), PREFIXES_MAX)?,
+                services: Table::adopt(Services::read(typed(ebpf, "SERVICES")?)?, SERVICES_MAX)?,
+                vlans: Table::adopt(Vlans(typed(ebpf, "VLANS")?), VLANS_MAX)?,
+            },
             buckets: typed(ebpf, "BUCKETS")?,
             drops: typed(ebpf, "DROPS")?,
             samples: typed(ebpf, "SAMPLES")?,
@@ -80,23 +83,23 @@ macro_rules! hashed {
 }
 
 hashed!(Flows, FlowKey, "flows");
-hashed!(Services, ServiceKey, "services");
+hashed!(Hosts, Address, "hosts");
 hashed!(Vlans, VlanKey, "vlans");
 
-impl Slots<SourceKey> for Sources {
-    const NAME: &'static str = "sources";
+impl Slots<PrefixKey> for Prefixes {
+    const NAME: &'static str = "prefixes";
 
-    fn put(&mut self, key: &SourceKey, entry: Penalty) -> Result<(), Fault> {
+    fn put(&mut self, key: &PrefixKey, entry: Penalty) -> Result<(), Fault> {
         let key = Key::new(key.0, key.1);
-        self.0.insert(&key, entry, 0).map_err(|fault| Fault::map("sources", &fault))
+        self.0.insert(&key, entry, 0).map_err(|fault| Fault::map("prefixes", &fault))
     }
 
-    fn clear(&mut self, key: &SourceKey) -> Result<(), Fault> {
-        gone("sources", self.0.remove(&Key::new(key.0, key.1)))
+    fn clear(&mut self, key: &PrefixKey) -> Result<(), Fault> {
+        gone("prefixes", self.0.remove(&Key::new(key.0, key.1)))
     }
 
-    fn read(&self) -> Result<Vec<(SourceKey, Penalty)>, Fault> {
-        let found = collect("sources", self.0.iter())?;
+    fn read(&self) -> Result<Vec<(PrefixKey, Penalty)>, Fault> {
+        let found = collect("prefixes", self.0.iter())?;
         Ok(found.into_iter().map(|(key, entry)| ((key.prefix_len(), key.data()), entry)).collect())
     }
 }

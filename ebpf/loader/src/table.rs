@@ -103,6 +103,17 @@ impl<K: Copy + Ord, S: Slots<K>> Table<K, S> {
         Ok(())
     }
 
+    /// Removes what is not kept. How many.
+    pub(crate) fn remove_unless(
+        &mut self,
+        keep: impl Fn(K, &Penalty) -> bool,
+    ) -> Result<usize, Fault> {
+        let bad = self.entries.iter().filter(|(key, entry)| !keep(**key, entry));
+        let bad: Vec<K> = bad.map(|(key, _)| *key).collect();
+        bad.iter().try_for_each(|key| self.remove(key))?;
+        Ok(bad.len())
+    }
+
     /// Ends what has come to its end at `now_ns`; what those entries were.
     pub(crate) fn expire(&mut self, now_ns: u64) -> Result<Vec<(K, Penalty)>, Fault> {
         let mut ended = Vec::new();

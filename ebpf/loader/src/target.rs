@@ -6,7 +6,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ebpf_abi::{Address, FlowKey, MAPPED_BITS, NEW_ONLY, Reason, ServiceKey, TCP, UDP, VlanKey};
+use ebpf_abi::{
+    Address, FlowKey, HOST_BITS, MAPPED_BITS, NEW_ONLY, Reason, ServiceKey, TCP, UDP, VlanKey,
+};
 
 /// Who or what is dropped.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -27,7 +29,8 @@ pub struct Flow {
     pub destination: SocketAddr,
 }
 
-/// Source addresses that begin alike. Bits behind the length are zero: see [`Prefix::new`].
+/// Source addresses that begin alike; 64 bits of IPv6 at most, since a host changes the rest at will.
+/// Bits behind the length are zero: see [`Prefix::new`].
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Prefix {
     address: IpAddr,
@@ -72,7 +75,7 @@ pub struct Penalty {
 }
 
 impl Prefix {
-    /// The prefix that `address` lies in; `None` when it has no so many bits.
+    /// The prefix that `address` lies in; `None` when there is none of so many bits.
     #[must_use]
     pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
         match address.to_canonical() {
@@ -80,7 +83,7 @@ impl Prefix {
                 let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
                 Some(Self { address: IpAddr::V4((address.to_bits() & mask).into()), bits })
             }
-            IpAddr::V6(address) if bits <= 128 => {
+            IpAddr::V6(address) if u32::from(bits) <= HOST_BITS => {
                 let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
                 Some(Self { address: IpAddr::V6((address.to_bits() & mask).into()), bits })
             }
@@ -109,6 +112,23 @@ impl Prefix {
     #[must_use]
     pub fn holds(self, address: IpAddr) -> bool {
         Self::new(address, self.bits).is_some_and(|other| other == self)
+    }
+
+    /// Whether it is a whole IPv4 address or IPv6 /64.
+    #[must_use]
+    pub fn is_host(self) -> bool {
+        let host = if self.address.is_ipv4() { 32 } else { HOST_BITS };
+        u32::from(self.bits) == host
+    }
+
+    /// The key of a host.
+    pub(crate) fn host_key(self) -> Address {
+        address_of(self.address)
+    }
+
+    pub(crate) fn of_host_key(key: Address) -> Option<Self> {
+        let host = Self::of_host(ip_of(key));
+        (host.host_key() == key).then_some(host)
     }
 
     /// Bits and address of the kernel's longest-prefix key.
@@ -284,6 +304,11 @@ mod tests {
             let (key_bits, key) = prefix.key();
             assert_eq!(Prefix::of_key(key_bits, key), Some(prefix), "{prefix}");
         }
+        for host in ["192.0.2.7", "2001:db8::7", "::"] {
+            let host = Prefix::of_host(host.parse().unwrap());
+            assert!(host.is_host());
+            assert_eq!(Prefix::of_host_key(host.host_key()), Some(host));
+        }
         for vlan in [Vlan::new(1, None).unwrap(), Vlan::new(4_094, Some(1)).unwrap()] {
             assert_eq!(Vlan::of_key(vlan.key()), Some(vlan));
         }
@@ -303,7 +328,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_has_no_target() {
         assert_eq!(Prefix::new("192.0.2.1".parse().unwrap(), 33), None);
-        assert_eq!(Prefix::new("::1".parse().unwrap(), 129), None);
+        assert_eq!(Prefix::new("::1".parse().unwrap(), 65), None);
         assert_eq!(Vlan::new(0, None), None);
         assert_eq!(Vlan::new(4_095, None), None);
         assert_eq!(Vlan::new(1, Some(0)), None);

@@ -21,8 +21,9 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use ebpf_abi::{
-    ABI_VERSION, BUCKETS, Config, FLOWS, FlowKey, NEW_ONLY, NO_TENANT, Penalty, REASONS, Reason,
-    SAMPLE_HEADER_BYTES, SOURCES, SERVICES, ServiceKey, SynBucket, TENANTS_MAX, Table, VLANS,
+    ABI_VERSION, Address, BUCKETS, Config, FLOWS, FlowKey, HOSTS, NEW_ONLY, NO_TENANT, PREFIXES,
+    Penalty, REASONS, Reason, SAMPLE_HEADER_BYTES, SERVICES, ServiceKey, SynBucket, TENANTS_MAX,
+    Table, VLANS,
 };
 use packet::Packet;
 
@@ -57,20 +58,15 @@ pub fn portcullis(ctx: XdpContext) -> u32 {
     }
 }
 
-/// In the order of [`Table::ALL`]. What does not go to the gateway is not looked at.
+/// In the order of [`Table::ALL`]: the source first, since a flood of new connections is dearer than
+/// one of established flows, which the peer's own congestion control ends. What does not go to the gateway is not looked at.
 #[inline(always)]
 fn decide(ctx: &XdpContext, config: &Config) -> Option<Drop> {
     let packet = packet::parse(ctx)?;
     let service = service(&packet)?;
-    if config.active & FLOWS != 0
-        && let Some(entry) = flow(&packet)
-        && drops(entry, &packet, config)
-    {
-        return Some(dropped(entry, Table::Flow));
-    }
     let mut tenant = service.tenant;
-    if config.active & SOURCES != 0
-        && let Some(entry) = maps::SOURCES.get(&Key::new(128, packet.source))
+    if config.active & (HOSTS | PREFIXES) != 0
+        && let Some(entry) = source(&packet, config)
     {
         if drops(entry, &packet, config) {
             return Some(dropped(entry, Table::Source));
@@ -78,6 +74,12 @@ fn decide(ctx: &XdpContext, config: &Config) -> Option<Drop> {
         if tenant == NO_TENANT {
             tenant = entry.tenant;
         }
+    }
+    if config.active & FLOWS != 0
+        && let Some(entry) = flow(&packet)
+        && drops(entry, &packet, config)
+    {
+        return Some(dropped(entry, Table::Flow));
     }
     if config.active & SERVICES != 0 && drops(service, &packet, config) {
         return Some(dropped(service, Table::Service));
@@ -109,8 +111,35 @@ fn service(packet: &Packet) -> Option<&'static Penalty> {
         protocol: packet.protocol,
         pad: 0,
     };
-    // SAFETY: entries are replaced, and freed after a grace period only.
-    unsafe { maps::SERVICES.get(&key) }
+    key.slots().into_iter().find_map(|at| {
+        let slot = maps::SERVICES.get(at)?;
+        (same(&slot.key.address, &key.address)
+            && slot.key.port_be == key.port_be
+            && slot.key.protocol == key.protocol)
+            .then_some(&slot.penalty)
+    })
+}
+
+/// By words: a comparison of slices would be a call.
+#[inline(always)]
+fn same(one: &Address, other: &Address) -> bool {
+    one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3]
+}
+
+/// The longest prefix that is known: a host is longer than any other.
+#[inline(always)]
+fn source(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
+    if config.active & HOSTS != 0 {
+        // SAFETY: entries are replaced, and freed after a grace period only.
+        let entry = unsafe { maps::HOSTS.get(&packet.host) };
+        if entry.is_some() {
+            return entry;
+        }
+    }
+    match config.active & PREFIXES != 0 {
+        true => maps::PREFIXES.get(&Key::new(128, packet.source)),
+        false => None,
+    }
 }
 
 #[inline(always)]

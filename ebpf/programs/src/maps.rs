@@ -3,8 +3,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use ebpf_abi::{
-    Address, Config, Drops, FLOWS_MAX, FlowKey, Penalty, SAMPLE_RING_BYTES, SERVICES_MAX,
-    SOURCES_MAX, Sample, ServiceKey, SynBucket, TENANTS_MAX, VLANS_MAX, VlanKey,
+    Address, Config, Drops, FLOWS_MAX, FlowKey, HOSTS_MAX, PREFIXES_MAX, Penalty,
+    SAMPLE_RING_BYTES, SERVICE_SLOTS, Sample, ServiceSlot, SynBucket, TENANTS_MAX, VLANS_MAX,
+    VlanKey,
 };
 
 #[btf_map]
@@ -12,9 +13,11 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static FLOWS: HashMap<FlowKey, Penalty, { FLOWS_MAX as usize }> = HashMap::new();
 #[btf_map]
-pub static SOURCES: LpmTrie<Address, Penalty, { SOURCES_MAX as usize }> = LpmTrie::new();
+pub static HOSTS: HashMap<Address, Penalty, { HOSTS_MAX as usize }> = HashMap::new();
 #[btf_map]
-pub static SERVICES: HashMap<ServiceKey, Penalty, { SERVICES_MAX as usize }> = HashMap::new();
+pub static PREFIXES: LpmTrie<Address, Penalty, { PREFIXES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+pub static SERVICES: Array<ServiceSlot, { SERVICE_SLOTS as usize }> = Array::new();
 #[btf_map]
 pub static VLANS: HashMap<VlanKey, Penalty, { VLANS_MAX as usize }> = HashMap::new();
 #[btf_map]

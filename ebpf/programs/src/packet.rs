@@ -11,6 +11,8 @@ use ebpf_abi::{Address, EXTENSIONS_MAX, TAGS_MAX, TCP, UDP, VlanKey};
 
 pub struct Packet {
     pub source: Address,
+    /// The source as [`ebpf_abi::host`] has it.
+    pub host: Address,
     pub destination: Address,
     pub source_port_be: u16,
     pub destination_port_be: u16,
@@ -81,6 +83,10 @@ pub fn parse(ctx: &XdpContext) -> Option<Packet> {
     };
     Some(Packet {
         source: network.source,
+        host: match frame.ethertype {
+            IPV4 => network.source,
+            _ => ebpf_abi::host(network.source),
+        },
         destination: network.destination,
         source_port_be: ports[0],
         destination_port_be: ports[1],
