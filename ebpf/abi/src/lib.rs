@@ -21,8 +21,8 @@ pub const TENANTS_MAX: u32 = 4_096;
 pub const FLOWS_MAX: u32 = 65_536;
 /// Hosts: IPv4 addresses and IPv6 /64s, configured or penalised.
 pub const HOSTS_MAX: u32 = 16_384;
-/// Shorter prefixes, configured or penalised.
-pub const PREFIXES_MAX: u32 = 4_096;
+/// Shorter prefixes, configured or penalised. Each doubling costs one more step of every search.
+pub const PREFIXES_MAX: u32 = 1_024;
 /// Addresses and ports of the gateway.
 pub const SERVICES_MAX: u32 = 1_024;
 /// Places for them: four times as many, so that one of a service's two places can always be had.
@@ -214,7 +214,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them, in the order of their numbers, which is the order in which they are asked.
+    /// All of them, in the order of their numbers.
     pub const ALL: [Self; 5] = [Self::Source, Self::Flow, Self::Service, Self::Vlan, Self::Bucket];
 }
 

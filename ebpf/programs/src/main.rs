@@ -58,28 +58,34 @@ pub fn portcullis(ctx: XdpContext) -> u32 {
     }
 }
 
-/// In the order of [`Table::ALL`]: the source first, since a flood of new connections is dearer than
-/// one of established flows, which the peer's own congestion control ends. What does not go to the gateway is not looked at.
+/// Host, flow, prefix, service, VLAN, bucket: what floods most first, and the search through the
+/// prefixes, which is the dearest, behind both. What does not go to the gateway is not looked at.
 #[inline(always)]
 fn decide(ctx: &XdpContext, config: &Config) -> Option<Drop> {
     let packet = packet::parse(ctx)?;
     let service = service(&packet)?;
-    let mut tenant = service.tenant;
-    if config.active & (HOSTS | PREFIXES) != 0
-        && let Some(entry) = source(&packet, config)
+    let host = host(&packet, config);
+    if let Some(entry) = host
+        && drops(entry, &packet, config)
     {
-        if drops(entry, &packet, config) {
-            return Some(dropped(entry, Table::Source));
-        }
-        if tenant == NO_TENANT {
-            tenant = entry.tenant;
-        }
+        return Some(dropped(entry, Table::Source));
     }
     if config.active & FLOWS != 0
         && let Some(entry) = flow(&packet)
         && drops(entry, &packet, config)
     {
         return Some(dropped(entry, Table::Flow));
+    }
+    let mut tenant = service.tenant;
+    // A host is longer than any other prefix, so it alone decides about a source that is one.
+    let source = if host.is_some() { host } else { prefix(&packet, config) };
+    if let Some(entry) = source {
+        if host.is_none() && drops(entry, &packet, config) {
+            return Some(dropped(entry, Table::Source));
+        }
+        if tenant == NO_TENANT {
+            tenant = entry.tenant;
+        }
     }
     if config.active & SERVICES != 0 && drops(service, &packet, config) {
         return Some(dropped(service, Table::Service));
@@ -126,16 +132,18 @@ fn same(one: &Address, other: &Address) -> bool {
     one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3]
 }
 
-/// The longest prefix that is known: a host is longer than any other.
 #[inline(always)]
-fn source(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
-    if config.active & HOSTS != 0 {
+fn host(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
+    match config.active & HOSTS != 0 {
         // SAFETY: entries are replaced, and freed after a grace period only.
-        let entry = unsafe { maps::HOSTS.get(&packet.host) };
-        if entry.is_some() {
-            return entry;
-        }
+        true => unsafe { maps::HOSTS.get(&packet.host) },
+        false => None,
     }
+}
+
+/// The longest that is known.
+#[inline(always)]
+fn prefix(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
     match config.active & PREFIXES != 0 {
         true => maps::PREFIXES.get(&Key::new(128, packet.source)),
         false => None,
