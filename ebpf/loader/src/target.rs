@@ -153,6 +153,18 @@ impl Vlan {
         (valid(outer) && inner.is_none_or(valid)).then_some(Self { outer, inner })
     }
 
+    /// The first tag on the wire.
+    #[must_use]
+    pub fn outer(self) -> u16 {
+        self.outer
+    }
+
+    /// The second, of a VLAN in a VLAN.
+    #[must_use]
+    pub fn inner(self) -> Option<u16> {
+        self.inner
+    }
+
     pub(crate) fn key(self) -> VlanKey {
         VlanKey { outer: self.outer, inner: self.inner.unwrap_or(0) }
     }
