@@ -246,7 +246,7 @@ pub struct Config {
     pub active: u32,
     /// The heartbeat: past it the dataplane is taken for dead and everything passes.
     pub alive_until_ns: u64,
-    /// A drop is sampled when its number within tenant and reason has no bit of this.
+    /// A drop is sampled when its number within tenant, reason and processor has no bit of this.
     pub sample_mask: u32,
     pub pad: u32,
 }
