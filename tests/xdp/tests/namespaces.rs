@@ -2,7 +2,7 @@
 //! that dies, and a driver that has no native mode.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use ebpf_loader::{
@@ -10,7 +10,8 @@ use ebpf_loader::{
     now_ns,
 };
 use tests_xdp::net::{INTERFACE, Net};
-use tests_xdp::{HOUR_NS, hour, object, owned, skip, tcp};
+use tests_xdp::packet::{QUIC_1, quic_long, quic_short};
+use tests_xdp::{HOUR_NS, hour, object, owned, quic, skip, tcp};
 
 const ACME: Tenant = Tenant(1);
 const VIP: &str = "10.77.0.1:8443";
@@ -32,7 +33,7 @@ fn net(test: &str) -> Option<Net> {
 fn open(test: &str, net: &Net) -> Option<(Card, ebpf_loader::Adopted)> {
     match net.at_gateway(|| Card::open(&object(), &net.pins())) {
         Ok((mut card, adopted)) => {
-            let services = [tcp(VIP), tcp(VIP6)];
+            let services = [tcp(VIP), tcp(VIP6), quic(VIP), quic(VIP6)];
             card.configure(&services.map(|at| owned(Target::Service(at), None))).unwrap();
             card.beat(now_ns() + HOUR_NS).unwrap();
             Some((card, adopted))
@@ -237,5 +238,73 @@ fn a_driver_without_a_native_mode_gets_the_generic_kind_and_says_so() {
     assert!(status.tag != 0 && status.machine_bytes > 0);
     let nowhere = net.at_gateway(|| card.attach("nowhere0", Wanted::Best));
     assert!(matches!(nowhere, Err(Fault::NoInterface(_))), "{nowhere:?}");
+    card.detach().unwrap();
+}
+
+#[test]
+fn a_flow_of_quic_is_dropped_and_its_neighbour_is_not() {
+    let test = "a_flow_of_quic_is_dropped_and_its_neighbour_is_not";
+    let Some(net) = net(test) else { return };
+    let Some((mut card, _)) = open(test, &net) else { return };
+    net.at_gateway(|| card.attach(INTERFACE, Wanted::Best)).unwrap();
+    for (to, any) in [(VIP, "10.77.0.2:0"), (VIP6, "[fd77::2]:0")] {
+        let gateway = net.at_gateway(|| UdpSocket::bind(to)).unwrap();
+        gateway.set_read_timeout(Some(PATIENCE)).unwrap();
+        let client = || {
+            let socket = net.at_clients(|| UdpSocket::bind(any)).unwrap();
+            socket.connect(to).unwrap();
+            socket
+        };
+        let (offender, neighbour) = (client(), client());
+        let (source, destination) = (offender.local_addr().unwrap(), offender.peer_addr().unwrap());
+        let flow = Target::Flow(Flow { protocol: Protocol::Quic, source, destination });
+        card.penalise(flow, hour(ACME, Reason::Refusals)).unwrap();
+        // One interface, one order: what comes first is what was not dropped.
+        for (socket, payload) in [
+            (&offender, quic_long(0, QUIC_1)),
+            (&offender, quic_short()),
+            (&neighbour, quic_short()),
+        ] {
+            socket.send(&payload).unwrap();
+        }
+        let mut buffer = [0; 64];
+        let (_, from) = gateway.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, neighbour.local_addr().unwrap());
+        assert!(card.release(&flow).unwrap());
+        offender.send(&quic_short()).unwrap();
+        let (_, from) = gateway.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, source);
+    }
+    assert_eq!(card.drops(ACME).unwrap().tables[Table::Flow as usize], 4);
+    card.detach().unwrap();
+}
+
+#[test]
+fn the_card_is_fed_without_capabilities() {
+    let test = "the_card_is_fed_without_capabilities";
+    let Some(net) = net(test) else { return };
+    let Some((mut card, _)) = open(test, &net) else { return };
+    net.at_gateway(|| card.attach(INTERFACE, Wanted::Best)).unwrap();
+    let source = Target::Source(Prefix::of_host("10.77.0.2".parse().unwrap()));
+    // Capabilities are a thread's: this one gives them up, the test keeps its own.
+    let fed = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let none = rustix::thread::CapabilitySet::empty();
+            let none = rustix::thread::CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            };
+            rustix::thread::set_capabilities(None, none).unwrap();
+            assert!(matches!(Card::load(&object()), Err(Fault::NotPermitted { .. })));
+            card.penalise(source, hour(ACME, Reason::Refusals))?;
+            card.beat(now_ns() + HOUR_NS)?;
+            card.drops(ACME)?;
+            card.expire(now_ns())?;
+            card.release(&source)
+        });
+        worker.join().unwrap()
+    });
+    assert!(fed.unwrap());
     card.detach().unwrap();
 }
