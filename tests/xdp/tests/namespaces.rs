@@ -308,3 +308,39 @@ fn the_card_is_fed_without_capabilities() {
     assert!(fed.unwrap());
     card.detach().unwrap();
 }
+
+#[test]
+fn a_thousand_penalties_and_releases_under_load_leave_nothing() {
+    let test = "a_thousand_penalties_and_releases_under_load_leave_nothing";
+    let Some(net) = net(test) else { return };
+    let Some((mut card, _)) = open(test, &net) else { return };
+    net.at_gateway(|| card.attach(INTERFACE, Wanted::Best)).unwrap();
+    serve(&net);
+    let mut bystander = Connection::new(&net, VIP);
+    let empty = card.fill();
+    for at in 0..1_000_u16 {
+        let source = SocketAddr::new("10.77.0.3".parse().unwrap(), 1 + at);
+        let destination = VIP.parse().unwrap();
+        let octets = [10, 78, (at / 256) as u8, (at % 256) as u8];
+        let targets = [
+            Target::Flow(Flow { protocol: Protocol::Tcp, source, destination }),
+            Target::Source(Prefix::of_host(octets.into())),
+            Target::Source(Prefix::new(octets.into(), 31).unwrap()),
+        ];
+        for target in targets {
+            card.penalise(target, hour(ACME, Reason::Refusals)).unwrap();
+        }
+        assert!(bystander.answered(PATIENCE));
+        for target in targets {
+            assert!(card.release(&target).unwrap());
+        }
+    }
+    assert_eq!(card.fill(), empty);
+    drop(card);
+    // What the kernel holds, not what we believe.
+    let (mut card, adopted) = open(test, &net).unwrap();
+    assert_eq!((adopted, card.fill()), (ebpf_loader::Adopted::default(), empty));
+    net.at_gateway(|| card.attach(INTERFACE, Wanted::Best)).unwrap();
+    assert_eq!(card.drops(ACME).unwrap(), ebpf_loader::Drops::default());
+    card.detach().unwrap();
+}
