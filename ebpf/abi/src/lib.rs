@@ -126,12 +126,13 @@ impl ServiceKey {
         let ports = self.port_be as u64 | (self.protocol as u64) << 16;
         let mut mixed = (a as u64 | (b as u64) << 32) ^ ports << 20;
         mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ mixed >> 29) ^ (c as u64 | (d as u64) << 32);
+        mixed = (mixed ^ mixed >> 32) ^ (d as u64 | (c as u64) << 32);
         mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        mixed ^= mixed >> 32;
-        mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let mask = SERVICE_SLOTS as u64 - 1;
-        [(mixed >> 48 & mask) as u32, (mixed >> 32 & mask) as u32]
+        mixed = (mixed ^ mixed >> 32).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed ^= mixed >> 29;
+        // One in each half: they differ.
+        let half = SERVICE_SLOTS / 2;
+        [(mixed >> 48) as u32 % half, half + (mixed >> 24) as u32 % half]
     }
 }
 
@@ -245,7 +246,7 @@ pub struct Config {
     pub active: u32,
     /// The heartbeat: past it the dataplane is taken for dead and everything passes.
     pub alive_until_ns: u64,
-    /// A drop is sampled when its number within tenant and reason has no bit of this.
+    /// A drop is sampled when its number within tenant, reason and processor has no bit of this.
     pub sample_mask: u32,
     pub pad: u32,
 }

@@ -3,7 +3,7 @@
 //! A change goes to the kernel's table first and to the word that makes the program look there
 //! second, so that nothing is looked up in vain on a day without penalties.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -22,8 +22,8 @@ use crate::{Attached, Fault, Owner, Penalty, Sample, Target, Tenant, Wanted, att
 const PROGRAM: &str = "portcullis";
 const FLOOR: &str = "floor";
 
-/// One drop in 1,024 is sampled, and the first of each tenant and reason: at ten million a second
-/// that is a hundredth of what the ring's reader can take.
+/// One drop in 1,024 is sampled, and the first of each tenant, reason and processor: at ten million
+/// a second that is 10,000 samples.
 const SAMPLE_MASK: u32 = 1_023;
 
 /// The loaded program.
@@ -199,11 +199,13 @@ impl Card {
     }
 
     /// Makes these the configured services, sources and VLANs: what was configured before and is not
-    /// among them is removed, penalties with it.
+    /// among them is removed, penalties with it. What stays is not touched.
     ///
     /// # Errors
-    /// When one of them cannot be attributed so, or a table is full; those before it are in.
+    /// When one of them cannot be attributed so: nothing is changed. When a table is full: those
+    /// before are in.
     pub fn configure(&mut self, wanted: &[Attribution]) -> Result<(), Fault> {
+        let mut tenants = BTreeMap::new();
         for Attribution { target, owner } in wanted {
             let tenant = match (target, owner) {
                 (Target::Service(_), Owner::All) => NO_TENANT,
@@ -212,12 +214,15 @@ impl Card {
                 }
                 (_, Owner::One(tenant)) => known(*tenant)?,
             };
-            self.maps.tables.configure(target, tenant)?;
+            tenants.insert(*target, tenant);
         }
         for target in self.maps.tables.configured() {
-            if wanted.iter().all(|kept| kept.target != target) {
+            if !tenants.contains_key(&target) {
                 self.maps.tables.remove(&target)?;
             }
+        }
+        for (target, tenant) in &tenants {
+            self.maps.tables.configure(target, *tenant)?;
         }
         self.activate()
     }
@@ -290,7 +295,7 @@ impl Card {
         self.write_config()
     }
 
-    /// Samples one drop in `1 << bits`, and the first of each tenant and reason.
+    /// Samples one drop in `1 << bits`, and the first of each tenant, reason and processor.
     ///
     /// # Errors
     /// When the kernel's map does not take it.

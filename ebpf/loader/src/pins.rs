@@ -1,6 +1,7 @@
 //! The folder on the bpf file system where maps and the link outlive the process.
 //!
-//! `PINS/v1/CONFIG`, and so on, and `PINS/v1/link.native.3`: which mode, and the interface's index.
+//! `PINS/v1/CONFIG`, and so on, and `PINS/v1/link-native-3`: which mode, and the interface's index
+//! (names may not have a dot there).
 //! A folder of another ABI version is nothing that this version could read: it is removed, and
 //! the program that hung on its link with it, before ours is attached.
 
@@ -55,7 +56,7 @@ impl Pins {
 
     /// Where a link is.
     pub(crate) fn link(&self, mode: Mode, interface: u32) -> PathBuf {
-        self.folder.join(format!("link.{mode}.{interface}"))
+        self.folder.join(format!("link-{mode}-{interface}"))
     }
 
     /// The links that are pinned: their mode and interface.
@@ -100,7 +101,7 @@ fn is_version(path: &Path) -> bool {
 }
 
 fn link_of(name: &str) -> Option<(Mode, u32)> {
-    let (mode, interface) = name.strip_prefix("link.")?.split_once('.')?;
+    let (mode, interface) = name.strip_prefix("link-")?.split_once('-')?;
     let mode = [Mode::Native, Mode::Generic].into_iter().find(|known| known.to_string() == mode)?;
     Some((mode, interface.parse().ok()?))
 }
@@ -128,9 +129,9 @@ mod tests {
 
     #[test]
     fn links_are_told_by_their_names() {
-        assert_eq!(link_of("link.native.3"), Some((Mode::Native, 3)));
-        assert_eq!(link_of("link.generic.12"), Some((Mode::Generic, 12)));
-        assert_eq!(link_of("link.offload.3"), None);
+        assert_eq!(link_of("link-native-3"), Some((Mode::Native, 3)));
+        assert_eq!(link_of("link-generic-12"), Some((Mode::Generic, 12)));
+        assert_eq!(link_of("link-offload-3"), None);
         assert_eq!(link_of("FLOWS"), None);
         assert!(is_version(Path::new("/x/v12")));
         assert!(!is_version(Path::new("/x/vx")));

@@ -104,27 +104,30 @@ impl Places {
         }
     }
 
-    /// Where a new key goes, and where those go that it drives out. `None` when they go in circles.
-    fn moves(
+    /// Where a new key goes, and where those go that it drives out. `None` when neither of its places
+    /// leads to a free one.
+    fn moves(&self, key: ServiceKey, penalty: Penalty) -> Option<Vec<(ServiceKey, Penalty, u32)>> {
+        let ways = key.slots().map(|at| self.way(key, penalty, at));
+        ways.into_iter().flatten().min_by_key(Vec::len)
+    }
+
+    /// From one place on there is but one way: each holder has one other place.
+    fn way(
         &self,
         mut key: ServiceKey,
         mut penalty: Penalty,
+        mut at: u32,
     ) -> Option<Vec<(ServiceKey, Penalty, u32)>> {
-        let mut moves: Vec<(ServiceKey, Penalty, u32)> = Vec::new();
-        while moves.len() < MOVES_MAX {
-            let old = self.by_key.get(&key).copied();
-            let places = key.slots();
-            let free = places.into_iter().find(|at| !self.by_slot.contains_key(at));
-            if let Some(at) = free {
-                moves.push((key, penalty, at));
-                return Some(moves);
-            }
-            let at = places.into_iter().find(|at| Some(*at) != old)?;
-            moves.push((key, penalty, at));
-            (key, penalty) = *self.by_slot.get(&at)?;
-            if moves.iter().any(|(moved, ..)| *moved == key) {
+        let mut way: Vec<(ServiceKey, Penalty, u32)> = Vec::new();
+        while way.len() < MOVES_MAX {
+            // In circles it would come by a place that was given away already.
+            if way.iter().any(|(.., given)| *given == at) {
                 return None;
             }
+            way.push((key, penalty, at));
+            let Some(holder) = self.by_slot.get(&at) else { return Some(way) };
+            (key, penalty) = *holder;
+            at = key.slots().into_iter().find(|place| *place != at)?;
         }
         None
     }

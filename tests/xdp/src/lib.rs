@@ -4,6 +4,7 @@
 //! of this machine. Where programs may not be loaded they are skipped, aloud; in CI that fails.
 
 pub mod model;
+pub mod net;
 pub mod packet;
 
 use std::io::Write as _;

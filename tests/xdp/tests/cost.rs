@@ -142,3 +142,15 @@ fn full(card: &mut Card) {
         told(&format!("{:<9} {:>6} of {:>6}", fill.table, fill.entries, fill.max));
     }
 }
+
+#[test]
+fn the_kernel_verifies_it_quickly() {
+    let Some(mut card) = card("the_kernel_verifies_it_quickly") else { return };
+    let status = card.status().unwrap();
+    let verified = status.verified.unwrap_or(0);
+    told(&format!(
+        "{verified} instructions verified of 1,000,000, {} bytes of machine code, tag {:016x}",
+        status.machine_bytes, status.tag
+    ));
+    assert!(verified < 100_000, "{verified}");
+}
