@@ -23,7 +23,7 @@ pub use directory::{Directory, Report, Secret};
 pub use rollout::{
     APPLIANCES_MAX, Config, ENROLMENTS_MAX, HANDSHAKE_MS_MAX, Rollout, StartFault, new_seed,
 };
-pub use state::ApplianceState;
+pub use state::{ApplianceState, DropsState};
 pub use tls::{
     HANDSHAKES_WAITING_MAX, IDLE_MS_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX, WINDOW_BYTES,
 };

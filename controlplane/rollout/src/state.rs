@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use dataplane_bundle::drops::DropsReport;
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{ApplianceId, Revision};
 use dataplane_telemetry::WallNanos;
@@ -30,8 +31,44 @@ pub struct ApplianceState {
     /// The last refused kill list's reason.
     pub kills_refused: Option<String>,
     pub status: Option<Status>,
+    /// What it said that it drops, and when; none: it never said.
+    pub drops: Option<DropsState>,
     /// Why it is not connected.
     pub trouble: String,
+}
+
+/// What an appliance said last of what it drops.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DropsState {
+    pub report: Arc<DropsReport>,
+    /// When it came.
+    pub at: WallNanos,
+    /// What its cards dropped between this report and the one before, and how long that was.
+    pub drops_since: u64,
+    pub since_ms: u64,
+}
+
+impl DropsState {
+    pub(crate) fn after(before: Option<&Self>, report: DropsReport, at: WallNanos) -> Self {
+        let sum = |report: &DropsReport| -> u64 {
+            report.cards.iter().fold(0, |sum, card| sum.saturating_add(card.drops))
+        };
+        let drops_since = before.map_or(0, |one| sum(&report).saturating_sub(sum(&one.report)));
+        let since_ms = before.map_or(0, |one| at.0.saturating_sub(one.at.0) / 1_000_000);
+        Self { report: Arc::new(report), at, drops_since, since_ms }
+    }
+
+    /// Packets that the cards drop each second, by the last two reports. A box that drops says so each
+    /// second; one that has been silent for longer drops nothing.
+    #[must_use]
+    pub const fn drops_per_s(&self, now: WallNanos) -> u64 {
+        /// Three reports that did not come.
+        const SILENT_MS: u64 = 3_000;
+        if self.since_ms == 0 || now.0.saturating_sub(self.at.0) / 1_000_000 > SILENT_MS {
+            return 0;
+        }
+        self.drops_since.saturating_mul(1_000) / self.since_ms
+    }
 }
 
 #[derive(Debug)]

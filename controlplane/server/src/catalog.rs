@@ -69,6 +69,8 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
         servers: servers.collect(),
         quotas,
         limits: bundle::Limits::default(),
+        places: Vec::new(),
+        kill_ladder: None,
     })
 }
 

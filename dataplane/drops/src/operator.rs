@@ -39,7 +39,7 @@ impl std::fmt::Display for OperatorFault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoDrop(drop) => {
-                write!(out, "there is no drop {drop}; `portcullis drops list` shows what there is")
+                write!(out, "there is no drop {drop}; `portcullis drops` shows what there is")
             }
             Self::TooLong { found_ms } => write!(
                 out,

@@ -99,6 +99,7 @@ impl std::fmt::Display for Prefix {
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Written {
     network: IpAddr,
     bits: u8,
@@ -120,7 +121,7 @@ impl TryFrom<Written> for Prefix {
 
 /// What an entry of the card drops.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Target {
     /// Every packet of this connection.
     Flow(Flow),

@@ -281,7 +281,7 @@ fn catalog(spec: &WorldSpec) -> (Catalog, Vec<(String, String)>) {
     };
     let quotas = spec.quotas.clone();
     let catalog =
-        Catalog { gateway, identity: Vec::new(), api_keys, servers, quotas, limits: spec.limits };
+        Catalog { gateway, identity: Vec::new(), api_keys, servers, quotas, limits: spec.limits, ..Catalog::default() };
     (catalog, keys)
 }
 
