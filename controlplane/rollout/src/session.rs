@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::ask::Answer;
 use crate::authority::sha256;
 use crate::directory::{Directory, Report};
 use crate::push;
@@ -134,7 +135,12 @@ impl<D: Directory> Session<D> {
             ToControl::Records(records) => self.on_records(records).await,
             ToControl::Renew { public_key } => self.on_renew(&public_key).await?,
             ToControl::Drops(report) => self.on_drops(report),
-            ToControl::DropOrderResult { .. } | ToControl::AddressExplained { .. } => {}
+            ToControl::DropOrderResult { id, result } => {
+                self.shared.asked.on_answer(&self.appliance, id, Answer::Done(result));
+            }
+            ToControl::AddressExplained { id, explained } => {
+                self.shared.asked.on_answer(&self.appliance, id, Answer::Address(explained));
+            }
         }
         Ok(())
     }
