@@ -11,7 +11,7 @@ use crate::drops::Drops;
 use crate::entries::{Entry, Made, What, Why};
 use crate::ladder::Rung;
 use crate::limits::{MS, PIN_MS_MAX};
-use crate::place::{Prefix, Target};
+use crate::place::Target;
 
 /// Which entries.
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +59,7 @@ impl Select<'_> {
             Self::All => true,
             Self::Drop(drop) => entry.drop == *drop,
             Self::Tenant(tenant) => *entry.subject.tenant == **tenant,
-            Self::Address(address) => {
-                let source = Prefix::source(*address);
-                match &entry.target {
-                    Target::Flow(flow) => flow.source() == source,
-                    Target::Source(prefix) | Target::Prefix(prefix) => prefix.overlaps(&source),
-                    Target::Service(_) | Target::Vlan { .. } => false,
-                }
-            }
+            Self::Address(address) => entry.target.touches(*address),
         }
     }
 }

@@ -143,6 +143,17 @@ impl Target {
         matches!(self, Self::Prefix(_) | Self::Service(_) | Self::Vlan { .. })
     }
 
+    /// Whether it is about packets from this address, or from its /64.
+    #[must_use]
+    pub fn touches(&self, address: IpAddr) -> bool {
+        let source = Prefix::source(address);
+        match self {
+            Self::Flow(flow) => flow.source() == source,
+            Self::Source(prefix) | Self::Prefix(prefix) => prefix.overlaps(&source),
+            Self::Service(_) | Self::Vlan { .. } => false,
+        }
+    }
+
     pub(crate) fn key(&self, keys: &Keys) -> u128 {
         let address = |at: IpAddr| -> [u8; 16] {
             match at {
