@@ -11,7 +11,6 @@ use crate::drops::Drops;
 use crate::entries::{Entry, Made, What, Why};
 use crate::ladder::Rung;
 use crate::limits::{MS, PIN_MS_MAX};
-use crate::place::Target;
 
 /// Which entries.
 #[derive(Clone, Copy, Debug)]

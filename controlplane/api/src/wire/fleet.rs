@@ -95,9 +95,6 @@ pub struct Status {
     /// Network interfaces whose cards refuse for an appliance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cards: Vec<Card>,
-    /// Entries of these cards, by appliance, where there are any.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub dropping: BTreeMap<String, u32>,
     /// What somebody should look at, a sentence each with the next command.
     pub attention: Vec<String>,
 }
