@@ -163,3 +163,35 @@ impl Shared {
 fn mixed_up() -> AskFault {
     AskFault::Refused("it answered another question".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> ApplianceId {
+        ApplianceId::new(name).unwrap()
+    }
+
+    #[test]
+    fn one_question_too_many_is_refused_and_answers_make_room() {
+        let asked = Asked::default();
+        let mut waiting: Vec<_> =
+            (0..ASKED_MAX).map(|_| asked.expect(&name("box-1")).unwrap()).collect();
+        assert_eq!(asked.expect(&name("box-1")).err(), Some(AskFault::TooMany));
+        waiting.pop();
+        assert!(asked.expect(&name("box-1")).is_ok(), "who asked is gone");
+        drop(waiting);
+        assert!(asked.waiting().is_empty());
+    }
+
+    #[test]
+    fn another_boxs_answer_does_not_count() {
+        let asked = Asked::default();
+        let (number, mut answered) = asked.expect(&name("box-1")).unwrap();
+        asked.on_answer(&name("box-2"), number.id, Answer::Done(Ok(9)));
+        asked.on_answer(&name("box-1"), number.id + 1, Answer::Done(Ok(9)));
+        assert!(answered.try_recv().is_err());
+        asked.on_answer(&name("box-1"), number.id, Answer::Done(Ok(1)));
+        assert!(matches!(answered.try_recv(), Ok(Answer::Done(Ok(1)))));
+    }
+}
