@@ -211,7 +211,8 @@ fn every_other_kind_of_loss_is_accepted_by_its_own_name_and_no_other() {
     let unread = |place: &Place| {
         std::fs::write(place.path().join("checkpoint"), "torn").unwrap();
     };
-    let losses: [(&str, &dyn Fn(&Place)); 3] =
+    type Lose<'a> = &'a dyn Fn(&Place);
+    let losses: [(&str, Lose<'_>); 3] =
         [("damaged-1-16384", &damaged), ("changed-12-", &changed), ("checkpoint-", &unread)];
     for (kind, lose) in losses {
         let place = stopped(&format!("loss-{kind}"), 0..10);

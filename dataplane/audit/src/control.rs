@@ -196,4 +196,19 @@ controls! {
         topic: &'a str,
         text: &'a str,
     }
+    /// Somebody was slowed, or the network card told to drop, longer or no more.
+    16 LadderStep {
+        what: &'a str,
+        why: &'a str,
+        /// Tenant, user and agent, in words.
+        who: &'a str,
+        /// The quota whose refusals were ignored, or the kill.
+        cause: &'a str,
+        /// What is dropped; empty for who is slowed.
+        target: &'a str,
+        /// Entries of one drop have one number.
+        drop: u64,
+        /// When it ends by itself, in nanoseconds since 1970.
+        until: u64,
+    }
 }

@@ -79,6 +79,34 @@ pub enum Why {
     Restart,
 }
 
+impl What {
+    /// As it is written in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slowed => "slowed",
+            Self::Made => "made",
+            Self::Extended => "extended",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Adopted => "adopted",
+        }
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ladder => out.write_str("ladder"),
+            Self::Operator(name) => write!(out, "operator {name}"),
+            Self::Closed => out.write_str("closed"),
+            Self::Shared => out.write_str("shared"),
+            Self::Configuration => out.write_str("configuration"),
+            Self::Restart => out.write_str("restart"),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) target: Target,

@@ -139,6 +139,22 @@ impl Admin {
         let backed_out = self.hub.backed_out().map_or(0, |backed_out| backed_out.revision.0);
         page.sample(metrics::BUNDLE_BACKED_OUT, &[], backed_out);
         page.sample(metrics::KILLS, &[], first(|one| one.kills));
+        let ladder = self.hub.ladder.report();
+        let lost = ladder.lost + sum(|one| one.counters.heard_lost);
+        for (metric, value) in [
+            (metrics::REFUSALS_IGNORED, ladder.counters.ignored),
+            (metrics::SLOWED, ladder.counters.slowed),
+            (metrics::DROPS, ladder.counters.drops),
+            (metrics::DROP_ENTRIES, ladder.fill.entries as u64),
+            (metrics::DROP_ENTRIES_REFUSED, ladder.counters.entries_refused),
+            (metrics::SOURCES_SPARED, ladder.counters.sources_spared),
+            (metrics::LADDER_LOST, lost),
+        ] {
+            page.sample(metric, &[], value);
+        }
+        if let Some(dropped) = ladder.dropped_packets {
+            page.sample(metrics::CARD_DROPPED, &[], dropped);
+        }
         page.sample(metrics::LEASES, &[], first(|one| one.leases));
         page.sample(metrics::CONTROL_CONNECTED, &[], u8::from((self.is_connected)()));
         page.into_text()

@@ -1,24 +1,17 @@
 //! The two clocks, read together once a turn.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dataplane_telemetry::{Nanos, Now, WallNanos};
+use rustix::time::{ClockId, clock_gettime};
 
-/// Monotonic time counts from the process's start, the same for all cores: quotas are shared.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    pub(crate) fn now(self) -> Now {
-        let mono = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        Now { mono: Nanos(mono), wall: WallNanos(wall) }
-    }
+/// Monotonic time is the kernel's own: the same for all cores, because quotas are shared, and for the
+/// program at the network card.
+pub(crate) fn now() -> Now {
+    let mono = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(mono.tv_sec).unwrap_or(0);
+    let mono = seconds.saturating_mul(1_000_000_000) + u64::try_from(mono.tv_nsec).unwrap_or(0);
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+    Now { mono: Nanos(mono), wall: WallNanos(wall) }
 }

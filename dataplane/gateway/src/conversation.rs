@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use dataplane_pipeline::{Connection, Fate, RecordNumber, ServerTrouble, Step};
 
+use crate::clock;
 use crate::registry::Entry;
 use crate::serve::Shell;
 use crate::stream::Stream;
@@ -44,6 +45,8 @@ pub(crate) async fn hold(shell: &Shell, entry: &Entry, mut client: Stream) {
         }
     }
     shell.watch_upstream(entry, None);
+    entry.machine.borrow_mut().on_closed(&mut shell.core.borrow_mut());
+    shell.tell_ladder();
     client.close().await;
 }
 
@@ -64,9 +67,10 @@ async fn read_client(shell: &Shell, entry: &Entry, client: &mut Stream) -> bool 
     }
     match read {
         Ok(count) if count > 0 => {
-            machine.on_client_bytes(&mut shell.core.borrow_mut(), shell.clock.now());
+            machine.on_client_bytes(&mut shell.core.borrow_mut(), clock::now());
             drop(machine);
             shell.announce();
+            shell.tell_ladder();
             true
         }
         Ok(_) => false,
@@ -86,8 +90,8 @@ async fn write_client(shell: &Shell, entry: &Entry, client: &mut Stream) -> bool
     *machine.outbox() = buffer;
     let mut core = shell.core.borrow_mut();
     match sent {
-        Ok(()) => machine.on_written(&mut core, shell.clock.now()),
-        Err(_) => machine.on_client_gone(&mut core, shell.clock.now()),
+        Ok(()) => machine.on_written(&mut core, clock::now()),
+        Err(_) => machine.on_client_gone(&mut core, clock::now()),
     }
     true
 }
@@ -96,7 +100,7 @@ async fn await_record(shell: &Shell, entry: &Entry, record: RecordNumber) -> boo
     shell.flush.notify();
     let is_durable = shell.durable.reached(record.0).await;
     let mut machine = entry.machine.borrow_mut();
-    machine.on_recorded(&mut shell.core.borrow_mut(), is_durable, shell.clock.now());
+    machine.on_recorded(&mut shell.core.borrow_mut(), is_durable, clock::now());
     true
 }
 
@@ -125,7 +129,7 @@ async fn forward(shell: &Shell, entry: &Entry, called: &mut Option<Called>, serv
         return;
     }
     match sent {
-        Ok(()) => machine.on_forwarded(&shell.core.borrow(), shell.clock.now()),
+        Ok(()) => machine.on_forwarded(&shell.core.borrow(), clock::now()),
         Err(_) => {
             drop(machine);
             fail(shell, entry, ServerTrouble::Broken { maybe_ran: true });
@@ -146,7 +150,7 @@ fn is_still_to_send(shell: &Shell, entry: &Entry, server: usize, found: Option<&
 async fn dial(shell: &Shell, server: usize) -> io::Result<Called> {
     let upstreams = shell.upstreams.borrow().clone();
     let upstreams = upstreams.ok_or_else(|| io::Error::other("no bundle"))?;
-    let idle = upstreams.idle(server, shell.clock.now().mono);
+    let idle = upstreams.idle(server, clock::now().mono);
     let stream = match idle {
         Some(stream) => stream,
         None => upstreams.connect(server).await?,
@@ -166,7 +170,7 @@ async fn read_upstream(shell: &Shell, entry: &Entry, called: &mut Option<Called>
     if machine.step(&shell.core.borrow()) != Step::ReadUpstream {
         return true;
     }
-    let now = shell.clock.now();
+    let now = clock::now();
     let core = &mut shell.core.borrow_mut();
     if entry.is_gone.get() {
         machine.on_client_gone(core, now);
@@ -183,7 +187,7 @@ async fn read_upstream(shell: &Shell, entry: &Entry, called: &mut Option<Called>
 
 fn fail(shell: &Shell, entry: &Entry, trouble: ServerTrouble) {
     let mut machine = entry.machine.borrow_mut();
-    machine.on_upstream_failed(&mut shell.core.borrow_mut(), trouble, shell.clock.now());
+    machine.on_upstream_failed(&mut shell.core.borrow_mut(), trouble, clock::now());
 }
 
 /// Keeps or closes the server's connection once its exchange is over.
@@ -197,6 +201,6 @@ fn settle(shell: &Shell, entry: &Entry, called: &mut Option<Called>) {
         shell.watch_upstream(entry, None);
         // What was to end was this call, not the next one.
         entry.is_cancelled.set(false);
-        upstreams.settle(server, stream, fate, shell.clock.now().mono);
+        upstreams.settle(server, stream, fate, clock::now().mono);
     }
 }

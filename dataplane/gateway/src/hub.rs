@@ -13,6 +13,7 @@ use dataplane_pipeline::{Configuration, Kills};
 use dataplane_sync::{BackedOut, Sink};
 
 use crate::addresses::Addresses;
+use crate::ladder::Ladder;
 use crate::mailbox::{Deployment, Mailbox, News};
 use crate::snapshot::Snapshot;
 use crate::tls;
@@ -21,6 +22,7 @@ pub(crate) struct Hub {
     mailboxes: Arc<Vec<Mailbox>>,
     pub snapshots: Vec<Arc<Mutex<Snapshot>>>,
     pub log: Arc<Writer>,
+    pub ladder: Ladder,
     state: Mutex<State>,
     start: Instant,
 }
@@ -40,8 +42,9 @@ impl Hub {
         mailboxes: Arc<Vec<Mailbox>>,
         snapshots: Vec<Arc<Mutex<Snapshot>>>,
         log: Arc<Writer>,
+        ladder: Ladder,
     ) -> Self {
-        Self { mailboxes, snapshots, log, state: Mutex::default(), start: Instant::now() }
+        Self { mailboxes, snapshots, log, ladder, state: Mutex::default(), start: Instant::now() }
     }
 
     pub(crate) fn tell_all(&self, news: &News) {
@@ -69,6 +72,7 @@ impl Hub {
         state.backed_out = state.backed_out.filter(|backed_out| revision < backed_out.revision);
         state.deployment = Some(Arc::clone(&deployment));
         let kills = state.kills(&deployment.configuration);
+        self.ladder.on_configuration(Arc::clone(&deployment.configuration));
         self.tell_all(&News::Deployment { deployment, kills });
         Ok(())
     }

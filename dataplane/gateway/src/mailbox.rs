@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dataplane_bundle::Lease;
+use dataplane_drops::Standings;
 use dataplane_pipeline::{Announcement, Configuration, Kills};
 use monoio::net::UnixStream;
 use rustix::event::{EventfdFlags, eventfd};
@@ -24,6 +25,8 @@ pub(crate) enum News {
     },
     Kills(Arc<Kills>),
     Leases(Arc<Vec<Lease>>),
+    /// Where callers stand on their ladders.
+    Standings(Arc<Standings>),
     Announcement(Announcement),
     Certificate(Arc<rustls::ServerConfig>),
     /// Finish what runs, take nothing new.

@@ -6,12 +6,15 @@
 
 mod addresses;
 mod admin;
+mod card;
 mod clock;
 mod conversation;
 mod descriptor;
 mod durable;
 mod hub;
+mod kept;
 mod keys;
+mod ladder;
 mod listen;
 mod mailbox;
 mod memory;
@@ -45,9 +48,9 @@ use dataplane_quota::Buckets;
 use dataplane_sync::{Dirs, EnrolFault, Identity};
 
 use crate::admin::Admin;
-use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::keys::{Keys, random};
+use crate::ladder::Ladder;
 use crate::mailbox::{Mailbox, News};
 use crate::ready::Ready;
 use crate::settings::Settings;
@@ -59,6 +62,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often the certificate's file is looked at, and signals at the latest.
 const TICK: Duration = Duration::from_millis(250);
+/// Who is dropped, below the data directory.
+const KEPT: &str = "drops.json";
 /// What is not needed for calls starts so much later: its handshake would share the processor with the
 /// first ones.
 const FIRST_CALLS: Duration = Duration::from_millis(20);
@@ -132,7 +137,6 @@ struct Gateway {
 
 impl Gateway {
     fn start(settings: &Settings, dirs: Dirs, identity: Identity) -> anyhow::Result<Self> {
-        let clock = Clock::start();
         let processors = processors(settings)?;
         let keys = Keys::open(&settings.data_dir)?;
         let boot = BootId(random()?);
@@ -141,7 +145,8 @@ impl Gateway {
         let log_key = signer.verifier().to_text();
         // The log waits for its disk, the bundle for the processor.
         let (opened, ready) = std::thread::scope(|scope| {
-            let open = || open_log(settings, signer, boot, processors.len());
+            // One lane for each core, and one for the ladder's thread.
+            let open = || open_log(settings, signer, boot, processors.len() + 1);
             let log = std::thread::Builder::new().name("open-log".into()).spawn_scoped(scope, open);
             let ready = Ready::new(settings, &dirs, &identity);
             let join = |log: ScopedJoinHandle<'_, _>| {
@@ -150,14 +155,27 @@ impl Gateway {
             let opened = log.map_err(anyhow::Error::from).and_then(join);
             (opened, ready)
         });
-        let (log, lanes) = opened?;
+        let (log, mut lanes) = opened?;
+        let ladders_lane = lanes.pop().context("the audit log has no lane for the ladder")?;
         let Ready { mut standing, kills, backed_out, bundle, certificate, tls, quotas, misses } =
             ready?;
         let mailboxes = processors.iter().map(|_| Mailbox::new());
         let mailboxes = Arc::new(mailboxes.collect::<std::io::Result<Vec<_>>>()?);
         let snapshots: Vec<_> =
             processors.iter().map(|_| Arc::new(Mutex::new(Snapshot::default()))).collect();
-        let hub = Arc::new(Hub::new(Arc::clone(&mailboxes), snapshots.clone(), Arc::clone(&log)));
+        let drop_keys = dataplane_drops::Keys::new(random()?);
+        let ladder = Ladder::start(ladder::Start {
+            keys: drop_keys,
+            boot,
+            lane: ladders_lane,
+            lane_number: u16::try_from(processors.len()).context("too many cores")?,
+            mailboxes: Arc::clone(&mailboxes),
+            card: card(settings)?,
+            kept: settings.data_dir.join(KEPT),
+        })?;
+        let ear = ladder.ear();
+        let hub = Hub::new(Arc::clone(&mailboxes), snapshots.clone(), Arc::clone(&log), ladder);
+        let hub = Arc::new(hub);
         if let Some(kills) = &kills {
             hub.kill(kills);
         }
@@ -175,7 +193,7 @@ impl Gateway {
                 }
             }
         }
-        let made = Shared { boot, keys, quotas, misses };
+        let made = Shared { boot, keys, quotas, misses, drop_keys };
         let mut cores = Vec::new();
         for (number, (processor, lane)) in processors.into_iter().zip(lanes).enumerate() {
             let start = serve::Start {
@@ -184,10 +202,10 @@ impl Gateway {
                 listener: listen::listener(settings.listen)?,
                 resources: made.resources(number)?,
                 lane,
-                clock,
                 certificate: Arc::clone(&tls),
                 mailboxes: Arc::clone(&mailboxes),
                 snapshot: Arc::clone(&snapshots[number]),
+                ear: ear.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("core-{number}"));
             cores.push(thread.spawn(move || serve::run(start))?);
@@ -248,6 +266,7 @@ impl Gateway {
             }
         }
         drop(self.link);
+        self.hub.ladder.stop();
         match self.log.stop() {
             Ok(checkpoint) => {
                 tracing::info!(records = checkpoint.size, "stopped; the log is closed")
@@ -264,6 +283,7 @@ struct Shared {
     keys: Keys,
     quotas: Arc<Buckets>,
     misses: Arc<MissBudget>,
+    drop_keys: dataplane_drops::Keys,
 }
 
 impl Shared {
@@ -309,6 +329,14 @@ fn start_link(
     let sink = Arc::clone(hub) as Arc<dyn dataplane_sync::Sink>;
     let link = dataplane_sync::start(config, sink, Some(Box::new(records)));
     Ok(Arc::new(link.context("the channel to the control plane")?))
+}
+
+/// The network card's program, where one is asked for. Without it the gateway refuses by itself.
+fn card(settings: &Settings) -> anyhow::Result<Option<card::Card>> {
+    let Some(interface) = &settings.card_interface else { return Ok(None) };
+    let kept = kept::KeptFile::new(settings.data_dir.join(KEPT)).read();
+    let card = card::Card::open(interface, &settings.card_pins, kept.tenants);
+    card.map(Some).with_context(|| format!("the network card's program on {interface}"))
 }
 
 /// The processors to serve on: those asked for, or all that this process may use.

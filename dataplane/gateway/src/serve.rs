@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dataplane_audit_writer::Lane;
+use dataplane_drops::Flow;
 use dataplane_pipeline::{Announcement, Connection, Core, Resources};
 use monoio::net::{TcpListener, TcpStream};
 use socket2::SockRef;
 
-use crate::clock::Clock;
+use crate::clock;
 use crate::conversation;
 use crate::durable::Durable;
+use crate::ladder::Ear;
 use crate::mailbox::{Bell, Mailbox, News};
 use crate::notify::Notify;
 use crate::registry::{Entry, Registry};
@@ -39,16 +41,15 @@ pub(crate) struct Start {
     pub listener: std::net::TcpListener,
     pub resources: Resources,
     pub lane: Lane,
-    pub clock: Clock,
     pub certificate: Arc<rustls::ServerConfig>,
     pub mailboxes: Arc<Vec<Mailbox>>,
     pub snapshot: Arc<Mutex<Snapshot>>,
+    pub ear: Ear,
 }
 
 /// A running core, as its tasks see it.
 pub(crate) struct Shell {
     pub core: RefCell<Core>,
-    pub clock: Clock,
     pub durable: Durable,
     pub registry: Registry,
     pub upstreams: RefCell<Option<Rc<Upstreams>>>,
@@ -63,6 +64,7 @@ pub(crate) struct Shell {
     certificate: RefCell<Arc<rustls::ServerConfig>>,
     mailboxes: Arc<Vec<Mailbox>>,
     snapshot: Arc<Mutex<Snapshot>>,
+    ear: Ear,
 }
 
 /// Serves until it has drained.
@@ -88,7 +90,6 @@ async fn serve(start: Start) -> io::Result<()> {
     let log_bell = Bell::new(start.lane.wake_fd().try_clone_to_owned()?)?;
     let shell = Rc::new(Shell {
         core: RefCell::new(Core::new(start.resources).map_err(io::Error::other)?),
-        clock: start.clock,
         durable: Durable::default(),
         registry: Registry::default(),
         upstreams: RefCell::default(),
@@ -102,6 +103,7 @@ async fn serve(start: Start) -> io::Result<()> {
         certificate: RefCell::new(start.certificate),
         mailboxes: start.mailboxes,
         snapshot: start.snapshot,
+        ear: start.ear,
     });
     shell.read_news();
     monoio::spawn(hear_log(Rc::clone(&shell), log_bell));
@@ -134,13 +136,18 @@ fn admit(shell: &Rc<Shell>, tcp: TcpStream, peer: SocketAddr) {
     shell.accepted.set(shell.accepted.get() + 1);
     let tls = rustls::ServerConnection::new(Arc::clone(&shell.certificate.borrow()));
     let (Ok(tls), Ok(())) = (tls, tcp.set_nodelay(true)) else { return };
-    let now = shell.clock.now();
-    let machine = Connection::new(peer.ip(), now.mono);
+    let Ok(local) = tcp.local_addr() else { return };
+    let now = clock::now();
+    let delay_ms = shell.core.borrow().handshake_delay_ms(peer.ip(), now.mono);
+    let machine = Connection::new(Flow::new(peer, local), now.mono);
     let entry = Rc::new(Entry::new(machine, tcp.as_raw_fd()));
     let stream = Stream::new(tcp, Some(tls.into()));
     let place = shell.registry.insert(Rc::clone(&entry));
     let shell = Rc::clone(shell);
     monoio::spawn(async move {
+        if delay_ms > 0 {
+            monoio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
         conversation::hold(&shell, &entry, stream).await;
         shell.registry.remove(place);
     });
@@ -201,7 +208,7 @@ impl Shell {
     }
 
     fn on_news(&self, news: News) {
-        let now = self.clock.now();
+        let now = clock::now();
         match news {
             News::Deployment { deployment, kills } => {
                 let configuration = Arc::clone(&deployment.configuration);
@@ -221,6 +228,7 @@ impl Shell {
                 self.core.borrow_mut().on_kills(kills);
                 self.end_calls(None);
             }
+            News::Standings(standings) => self.core.borrow_mut().on_standings(standings),
             News::Leases(leases) => self.core.borrow_mut().on_leases(&leases, now.wall),
             News::Announcement(announcement) => {
                 if let Announcement::SessionEnded(session) = &announcement {
@@ -245,7 +253,7 @@ impl Shell {
 
     /// Ends the running calls that the news, or a kill in force, is about.
     fn end_calls(&self, news: Option<&Announcement>) {
-        let now = self.clock.now();
+        let now = clock::now();
         let mut core = self.core.borrow_mut();
         self.registry.for_each(|entry| {
             let mut machine = entry.machine.borrow_mut();
@@ -269,6 +277,14 @@ impl Shell {
         }
     }
 
+    /// What the ladder's thread must hear. It is told, and nobody waits for it.
+    pub(crate) fn tell_ladder(&self) {
+        let mut core = self.core.borrow_mut();
+        while let Some(heard) = core.heard() {
+            self.ear.tell(heard);
+        }
+    }
+
     async fn sweep_until_drained(&self) {
         while !(self.is_draining.get() && self.registry.open() == 0) {
             monoio::time::sleep(SWEEP).await;
@@ -279,7 +295,7 @@ impl Shell {
 
     /// Deadlines, clients that have gone, idle connections, and intents that wait for a group.
     fn sweep(&self) {
-        let now = self.clock.now();
+        let now = clock::now();
         self.registry.for_each(|entry| {
             let mut machine = entry.machine.borrow_mut();
             if machine.deadline() <= now.mono {
@@ -303,7 +319,7 @@ impl Shell {
 
     fn publish(&self) {
         let core = self.core.borrow();
-        let now = self.clock.now();
+        let now = clock::now();
         let fresh = Snapshot {
             counters: core.counters(),
             connections: self.registry.open() as u64,

@@ -43,6 +43,15 @@ pub(crate) struct Settings {
     #[arg(long, value_delimiter = ',')]
     pub cores: Vec<usize>,
 
+    /// Network interface whose card drops the packets of those who keep ignoring their refusals. Needs
+    /// CAP_BPF and CAP_NET_ADMIN. Without it they are told and slowed, and nothing is dropped.
+    #[arg(long, value_name = "INTERFACE")]
+    pub card_interface: Option<String>,
+
+    /// Where the card's program and tables are pinned, on a bpf file system.
+    #[arg(long, default_value = "/sys/fs/bpf/portcullis")]
+    pub card_pins: PathBuf,
+
     /// Lets an audit log grow that lost records: the loss as the refused start has named it, for example
     /// `cut-22-7-5f3c9a10`. Covers that loss and no later one; put on record.
     #[arg(long, value_name = "LOSS")]

@@ -91,6 +91,19 @@ impl QuotaRule {
 }
 
 impl Configuration {
+    /// What operators say is one tenant's at the network card.
+    #[must_use]
+    pub fn places(&self) -> Vec<dataplane_drops::Place> {
+        Vec::new()
+    }
+
+    /// Whether ignoring refusals of this quota may lead to dropping.
+    #[must_use]
+    pub fn drops_by_quota(&self, name: &str) -> bool {
+        let found = self.quotas.iter().find(|rule| &*rule.name == name);
+        found.is_some_and(|rule| rule.ladder.drop_ms(0).is_some())
+    }
+
     /// Makes a bundle ready and tries its self-tests.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dataplane_drops::{Flow, Owner, REPORT_MS_MAX, Refusal as Ignorable, Rung, Standings};
+use dataplane_drops::{Flow, Owner, REPORT_MS_MAX, Refusal as Ignorable, Rung};
 use dataplane_quota::Refusal as QuotaRefusal;
 use dataplane_telemetry::{Nanos, Now};
 

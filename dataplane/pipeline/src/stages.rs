@@ -14,7 +14,7 @@ use dataplane_drops::{Keys, Standings};
 use dataplane_ingress::{Head, Limits};
 use dataplane_policy::{ServerIndex, ToolIndex};
 use dataplane_quota::{BucketKey, Buckets, Limit};
-use dataplane_telemetry::{Nanos, Now, WallNanos};
+use dataplane_telemetry::{Nanos, WallNanos};
 use dataplane_upstream::Health;
 use dataplane_vault::{Leases, SecretIndex};
 

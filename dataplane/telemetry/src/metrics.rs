@@ -95,6 +95,14 @@ metrics! {
     BUNDLES_REFUSED Counter "portcullis_bundles_refused_total" "Bundles refused.";
     BUNDLE_BACKED_OUT Gauge "portcullis_bundle_backed_out_revision" "The revision that the box went back from after it died by it, until a newer one decides; 0: none.";
     KILLS Gauge "portcullis_kills" "Kills in force.";
+    REFUSALS_IGNORED Counter "portcullis_refusals_ignored_total" "Refused calls that came before the time that their caller was told.";
+    SLOWED Counter "portcullis_ladder_slowed_total" "Times that somebody was slowed: connections closed, handshakes delayed.";
+    DROPS Counter "portcullis_ladder_drops_total" "Times that dropping somebody's packets began.";
+    DROP_ENTRIES Gauge "portcullis_drop_entries" "Connections, addresses and places that are dropped now.";
+    DROP_ENTRIES_REFUSED Counter "portcullis_drop_entries_refused_total" "Entries that were not made for want of room.";
+    SOURCES_SPARED Counter "portcullis_drop_sources_spared_total" "Addresses that were not dropped because others may be behind them.";
+    LADDER_LOST Counter "portcullis_ladder_reports_lost_total" "Reports of cores that the ladder did not hear.";
+    CARD_DROPPED Counter "portcullis_card_dropped_packets_total" "Packets dropped at the network card.";
     LEASES Gauge "portcullis_leases" "Secrets on lease.";
     CONTROL_CONNECTED Gauge "portcullis_control_connected" "1 while the control plane is connected.";
 }

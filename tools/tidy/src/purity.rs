@@ -46,15 +46,20 @@ pub(crate) fn check(repository: &Repository, sources: &[Source<'_>], findings: &
         }
         let in_src = source.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with("/src/"));
         if in_src && matches!(found.kind, Some(Kind::Pure | Kind::Abi)) {
-            check_source(source, findings);
+            check_source(source, found.kind, findings);
         }
     }
 }
 
-fn check_source(source: &Source<'_>, findings: &mut Vec<Finding>) {
+fn check_source(source: &Source<'_>, kind: Option<Kind>, findings: &mut Vec<Finding>) {
     for word in source.words.iter().filter(|word| !word.in_test) {
         let What::Path(path) = &word.what else { continue };
-        if path.len() == 1 && path.first().is_some_and(|name| name == "unsafe_code") {
+        // An ABI says of its structs that any bytes are a value, which nobody can check for it.
+        let may_be_unsafe = kind == Some(Kind::Abi);
+        if !may_be_unsafe
+            && path.len() == 1
+            && path.first().is_some_and(|name| name == "unsafe_code")
+        {
             let message = "`unsafe_code` in a pure crate: leave it to a shell crate";
             findings.push(Finding::new(source.path, word.line, message));
         }

@@ -5,6 +5,7 @@
 //! run, in what order, and what a machine needs for it.
 
 mod arguments;
+mod ebpf;
 mod fuzz;
 mod machine;
 mod outcome;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::machine;
+use crate::{ebpf, machine};
 
 /// One step.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) enum Action {
     Tidy,
     /// Bans, licences and sources of everything that is linked.
     Deny,
+    /// The object that the sources give, compared with the committed one, and its tests.
+    Ebpf,
     /// Each fuzz target for this long.
     Fuzz {
         seconds: u64,
@@ -93,6 +95,7 @@ impl Step {
             }
             Action::Tidy => "cargo xtask tidy".to_owned(),
             Action::Deny => "cargo deny check bans licenses sources".to_owned(),
+            Action::Ebpf => format!("cargo xtask ebpf --check && {}", xdp().shown()),
             Action::Fuzz { seconds } => format!("cargo xtask fuzz --seconds {seconds}"),
         }
     }
@@ -132,6 +135,7 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
         ),
         step("tests", "unit, model, golden and simulation tests", run(Invocation::cargo(tests))),
         step("e2e", "real processes, sockets and SDKs", run(e2e)),
+        step("ebpf", "the committed object, and a fresh one through its tests", Action::Ebpf),
         step("fuzz", "each parser of outside bytes", Action::Fuzz { seconds: fuzz_seconds }),
         step(
             "counts",
@@ -140,6 +144,12 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
         ),
         docs(),
     ]
+}
+
+/// The tests of the network card's program, on the object that was built just now.
+pub(crate) fn xdp() -> Invocation {
+    Invocation::cargo("test --package tests-xdp")
+        .env("PORTCULLIS_XDP_OBJECT", ebpf::fresh_object().display().to_string())
 }
 
 /// Builds what is shipped, and these packages, with a profile.

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use crate::machine;
 use crate::outcome::{Counts, Outcome, Runner};
-use crate::plan::{Action, Invocation, Step};
-use crate::{fuzz, verbs};
+use crate::plan::{self, Action, Invocation, Step};
+use crate::{ebpf, fuzz, verbs};
 
 /// Runs all steps; whether none failed.
 pub(crate) fn execute(plan: &[Step]) -> bool {
@@ -89,6 +89,14 @@ fn carry_out(action: &Action) -> Outcome {
         Action::Deny => match machine::DENY.ensure() {
             Ok(()) => run(&deny()),
             Err(why) => Outcome::Skipped(why),
+        },
+        Action::Ebpf => match ebpf::ensure_toolchain() {
+            Ok(()) => match ebpf::run(true) {
+                Ok(true) => run(&plan::xdp()),
+                Ok(false) => Outcome::Failed(Counts::default(), "another object".to_owned()),
+                Err(fault) => Outcome::Failed(Counts::default(), format!("{fault:#}")),
+            },
+            Err(why) => Outcome::Skipped(format!("{why:#}")),
         },
         Action::Fuzz { seconds } => fuzz::run(*seconds, None),
     }

@@ -8,7 +8,7 @@ use tools_tidy::Repository;
 use crate::arguments::{Arguments, Opt};
 use crate::outcome::Outcome;
 use crate::plan::{self, Invocation};
-use crate::{fuzz, machine, run};
+use crate::{ebpf, fuzz, machine, run};
 
 /// Seconds for each fuzz target, in `test` and by itself.
 const FUZZ_SECONDS: u64 = 60;
@@ -71,6 +71,12 @@ pub(crate) const VERBS: &[Verb] = &[
             value("target", "NAME", "one target"),
         ],
         run: fuzz,
+    },
+    Verb {
+        name: "ebpf",
+        help: "rebuild the object of the program at the network card",
+        options: &[flag("check", "compare with the committed object, change nothing")],
+        run: |arguments| ebpf::run(arguments.flag("check")),
     },
     Verb {
         name: "bless",

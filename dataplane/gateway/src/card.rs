@@ -1,0 +1,187 @@
+//! The network card, as the ladder's machine speaks of it: targets become keys, tenants numbers.
+//!
+//! An address of ours is told to the card when the first connection to it is seen. A penalty needs one:
+//! what does not go to the gateway is never dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use dataplane_drops::{Change, Pinned, Place, Subject, Target};
+use dataplane_telemetry::Nanos;
+use ebpf_loader::{
+    Attribution, Card as Program, Fault, Flow, OBJECT, Owner, Penalty, Prefix, Protocol, Reason,
+    Service, TENANTS_MAX, Tenant, Vlan, Wanted,
+};
+
+/// The program drops for so long after the last heartbeat; then everything passes.
+const BEAT_NS: u64 = 1_000_000_000;
+
+/// A card that is in use.
+pub(crate) struct Card {
+    program: Program,
+    /// By name; the place is the number, from 1.
+    tenants: Vec<Box<str>>,
+    numbers: BTreeMap<Box<str>, u32>,
+    services: BTreeSet<SocketAddr>,
+    places: Vec<Place>,
+}
+
+impl Card {
+    /// Loads the program, adopts what is pinned, and attaches to the interface.
+    pub(crate) fn open(
+        interface: &str,
+        pins: &Path,
+        tenants: Vec<Box<str>>,
+    ) -> Result<Self, Fault> {
+        let (mut program, adopted) = Program::open(OBJECT, pins)?;
+        let attached = program.attach(interface, Wanted::Best)?;
+        match &attached.not_native {
+            None => {
+                tracing::info!(interface, mode = ?attached.mode, ?adopted, "the card's program")
+            }
+            Some(why) => tracing::warn!(
+                interface, mode = ?attached.mode, ?adopted, why,
+                "the card's program is not in the driver: drops are dearer"
+            ),
+        }
+        let numbers = (1..).zip(&tenants).map(|(number, name)| (name.clone(), number)).collect();
+        Ok(Self { program, tenants, numbers, services: BTreeSet::new(), places: Vec::new() })
+    }
+
+    /// Names of tenants in the order of their numbers, to be kept: counters go by number.
+    pub(crate) fn tenants(&self) -> &[Box<str>] {
+        &self.tenants
+    }
+
+    pub(crate) fn beat(&mut self, now: Nanos) -> Result<(), Fault> {
+        self.program.beat(now.0.saturating_add(BEAT_NS))
+    }
+
+    /// What a process before this one has left at work.
+    pub(crate) fn pinned(&self) -> Vec<Pinned> {
+        let penalties = self.program.penalties().into_iter();
+        let known = penalties.filter_map(|(key, penalty)| {
+            let target = target_of(key, &penalty)?;
+            Some(Pinned { target, until: Nanos(penalty.until_ns) })
+        });
+        known.collect()
+    }
+
+    /// What belongs to one tenant alone, by configuration.
+    pub(crate) fn on_places(&mut self, places: Vec<Place>) -> Result<(), Fault> {
+        self.places = places;
+        self.configure()
+    }
+
+    /// A connection came to this address of ours.
+    pub(crate) fn on_local(&mut self, local: SocketAddr) -> Result<(), Fault> {
+        if self.services.insert(local) { self.configure() } else { Ok(()) }
+    }
+
+    pub(crate) fn carry_out(&mut self, change: &Change) -> Result<(), Fault> {
+        match change {
+            Change::Add { target, until, subject } | Change::Extend { target, until, subject } => {
+                if let Target::Flow(flow) = target {
+                    self.on_local(flow.local)?;
+                }
+                let tenant = self.number(&subject.tenant)?;
+                let penalty = Penalty {
+                    tenant,
+                    reason: reason(subject),
+                    until_ns: until.0,
+                    new_only: matches!(target, Target::Source(_)),
+                };
+                for key in keys(target) {
+                    self.program.penalise(key, penalty)?;
+                }
+            }
+            Change::Remove { target } => self.release(target)?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self, target: &Target) -> Result<(), Fault> {
+        keys(target).into_iter().try_for_each(|key| self.program.release(&key).map(drop))
+    }
+
+    /// Packets that were dropped, of all tenants and reasons.
+    pub(crate) fn dropped(&self) -> u64 {
+        let drops =
+            (1..).zip(&self.tenants).filter_map(|(n, _)| self.program.drops(Tenant(n)).ok());
+        drops.flat_map(|drops| drops.reasons).map(|count| count.packets).sum()
+    }
+
+    fn configure(&mut self) -> Result<(), Fault> {
+        let mut wanted: BTreeMap<ebpf_loader::Target, Owner> = BTreeMap::new();
+        for local in &self.services {
+            for key in keys(&Target::Service(*local)) {
+                wanted.insert(key, Owner::All);
+            }
+        }
+        for place in self.places.clone() {
+            let owner = Owner::One(self.number(&place.tenant)?);
+            wanted.extend(keys(&place.target).into_iter().map(|key| (key, owner)));
+        }
+        let wanted: Vec<Attribution> =
+            wanted.into_iter().map(|(target, owner)| Attribution { target, owner }).collect();
+        self.program.configure(&wanted)
+    }
+
+    fn number(&mut self, tenant: &str) -> Result<Tenant, Fault> {
+        if let Some(number) = self.numbers.get(tenant) {
+            return Ok(Tenant(*number));
+        }
+        let number = u32::try_from(self.tenants.len()).unwrap_or(u32::MAX).saturating_add(1);
+        if number >= TENANTS_MAX {
+            return Err(Fault::NoSuchTenant(Tenant(number)));
+        }
+        self.tenants.push(tenant.into());
+        self.numbers.insert(tenant.into(), number);
+        Ok(Tenant(number))
+    }
+}
+
+fn reason(subject: &Subject) -> Reason {
+    if subject.is_killed() { Reason::Kill } else { Reason::Refusals }
+}
+
+/// The card's keys of a target: a service is one for TCP and one for QUIC.
+fn keys(target: &Target) -> Vec<ebpf_loader::Target> {
+    use ebpf_loader::Target as Key;
+    let prefix = |prefix: &dataplane_drops::Prefix| {
+        Prefix::new(prefix.network(), prefix.bits()).map(Key::Source).into_iter().collect()
+    };
+    match target {
+        Target::Flow(flow) => vec![Key::Flow(Flow {
+            protocol: Protocol::Tcp,
+            source: flow.peer,
+            destination: flow.local,
+        })],
+        Target::Source(source) => prefix(source),
+        Target::Prefix(found) => prefix(found),
+        Target::Service(at) => [Protocol::Tcp, Protocol::Quic]
+            .map(|protocol| Key::Service(Service { protocol, at: *at }))
+            .to_vec(),
+        Target::Vlan { outer, inner } => {
+            let inner = (*inner != 0).then_some(*inner);
+            Vlan::new(*outer, inner).map(Key::Vlan).into_iter().collect()
+        }
+    }
+}
+
+/// A key of the card as the machine knows it.
+fn target_of(key: ebpf_loader::Target, penalty: &Penalty) -> Option<Target> {
+    use ebpf_loader::Target as Key;
+    Some(match key {
+        Key::Flow(flow) => Target::Flow(dataplane_drops::Flow::new(flow.source, flow.destination)),
+        Key::Source(prefix) => {
+            let found = dataplane_drops::Prefix::new(prefix.address(), prefix.bits())?;
+            if penalty.new_only { Target::Source(found) } else { Target::Prefix(found) }
+        }
+        Key::Service(service) => Target::Service(service.at),
+        Key::Vlan(vlan) => {
+            Target::Vlan { outer: vlan.outer(), inner: vlan.inner().unwrap_or_default() }
+        }
+    })
+}

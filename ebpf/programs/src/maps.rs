@@ -1,0 +1,28 @@
+//! The maps, by the names that the loader knows them by. Their keys and values are the ABI's.
+
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use ebpf_abi::{
+    Address, Config, Drops, FLOWS_MAX, FlowKey, HOSTS_MAX, PREFIXES_MAX, Penalty,
+    SAMPLE_RING_BYTES, SERVICE_SLOTS, Sample, ServiceSlot, SynBucket, TENANTS_MAX, VLANS_MAX,
+    VlanKey,
+};
+
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub static FLOWS: HashMap<FlowKey, Penalty, { FLOWS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static HOSTS: HashMap<Address, Penalty, { HOSTS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static PREFIXES: LpmTrie<Address, Penalty, { PREFIXES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+pub static SERVICES: Array<ServiceSlot, { SERVICE_SLOTS as usize }> = Array::new();
+#[btf_map]
+pub static VLANS: HashMap<VlanKey, Penalty, { VLANS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static BUCKETS: Array<SynBucket, { TENANTS_MAX as usize }> = Array::new();
+#[btf_map]
+pub static DROPS: PerCpuArray<Drops, { TENANTS_MAX as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static SAMPLES: RingBuf<Sample, { SAMPLE_RING_BYTES as usize }> = RingBuf::new();

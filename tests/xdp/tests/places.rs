@@ -1,0 +1,53 @@
+//! What shares a place in the table of services with one of them, and differs in one field only, is
+//! not taken for it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ebpf_abi::{ServiceKey, TCP, UDP};
+use ebpf_loader::{Protocol, Reason, Service, Table, Target, Tenant};
+use tests_xdp::packet::{ACK, Packet, quic_short};
+use tests_xdp::{card, hour, owned, source, try_counted};
+
+const ACME: Tenant = Tenant(1);
+const AGENT: &str = "198.51.100.7:1";
+
+fn key(address: u32, port: u16, protocol: u8) -> ServiceKey {
+    let address = ebpf_abi::mapped(address.to_be_bytes());
+    ServiceKey { address, port_be: port.to_be(), protocol, pad: 0 }
+}
+
+fn packet(address: u32, port: u16, protocol: u8) -> Vec<u8> {
+    let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(address)), port).to_string();
+    match protocol {
+        TCP => Packet::tcp(AGENT, &to, ACK).bytes(),
+        _ => Packet::udp(AGENT, &to, &quic_short()).bytes(),
+    }
+}
+
+#[test]
+fn a_packet_that_shares_a_place_with_a_service_passes() {
+    let test = "a_packet_that_shares_a_place_with_a_service_passes";
+    let Some(mut card) = card(test) else { return };
+    card.penalise(source("0.0.0.0/0"), hour(ACME, Reason::Kill)).unwrap();
+    let vip = u32::from(Ipv4Addr::new(203, 0, 113, 1));
+    // The one service of a table is in the first of its places.
+    let shares = |one: ServiceKey, other: ServiceKey| one.slots()[0] == other.slots()[0];
+    let port = (1..u16::MAX).find(|port| shares(key(vip, *port, TCP), key(vip, *port, UDP)));
+    let by_protocol = (vip, port.unwrap(), UDP);
+    let port = by_protocol.1;
+    let own = key(vip, port, TCP);
+    let other = (1..u16::MAX).find(|at| *at != port && shares(own, key(vip, *at, TCP)));
+    let by_port = (vip, other.unwrap(), TCP);
+    let other = (1..u32::MAX).find(|at| *at != vip && shares(own, key(*at, port, TCP)));
+    let by_address = (other.unwrap(), port, TCP);
+
+    let at = SocketAddr::new(IpAddr::V4(Ipv4Addr::from(vip)), port);
+    let service = Service { protocol: Protocol::Tcp, at };
+    card.configure(&[owned(Target::Service(service), None)]).unwrap();
+    let counted = Some((ACME, Reason::Kill, Table::Source));
+    assert_eq!(try_counted(&mut card, &packet(vip, port, TCP), &[ACME]), (false, counted));
+    for (address, port, protocol) in [by_protocol, by_port, by_address] {
+        let found = try_counted(&mut card, &packet(address, port, protocol), &[ACME]);
+        assert_eq!(found, (true, None), "{} {port} {protocol}", Ipv4Addr::from(address));
+    }
+}
