@@ -19,12 +19,12 @@ impl Asked {
             }
             Some(DropsAction::Release(arguments)) => {
                 let ordered = self.client.post("/v1/drops/release", &release(arguments))?;
-                self.ordered(&ordered, "released")
+                self.ordered(&ordered, "released", "callers")
             }
             Some(DropsAction::Pin { drop, for_ms, appliance, reason }) => {
                 let body = json!({"for_ms": for_ms, "appliance": appliance, "reason": reason});
                 let path = format!("/v1/drops/{drop}/pin");
-                self.ordered(&self.client.post(&path, &without_nulls(body))?, "held")
+                self.ordered(&self.client.post(&path, &without_nulls(body))?, "held", "entries")
             }
         }
     }
@@ -69,14 +69,15 @@ impl Asked {
         })
     }
 
-    fn ordered(&self, ordered: &Value, done: &str) -> Result<u8, Fault> {
+    /// `what` was counted: callers, or entries.
+    fn ordered(&self, ordered: &Value, done: &str, what: &str) -> Result<u8, Fault> {
         let boxes = show::array(&ordered["appliances"]);
         self.tell(ordered, |_| {
             for one in boxes {
                 let name = show::cell(&one["appliance"]);
                 match one["trouble"].as_str() {
                     Some(_) => say!("{name}: nothing is {done}: {}", show::cell(&one["trouble"])),
-                    None => say!("{name}: {} {done}", one["done"]),
+                    None => say!("{name}: {} {what} {done}", one["done"]),
                 }
             }
         })?;

@@ -70,7 +70,10 @@ impl World {
         let start = move || dropping::start(&dir, &control, &token);
         let handle = tokio::task::spawn_blocking(start).await.unwrap();
         let until = Instant::now() + Duration::from_secs(30);
-        while self.said("drops --output json", "").json() == json!([]) {
+        let says = |line: &str| self.said(line, "").json();
+        while says("drops --output json") == json!([])
+            || says("appliances --output json")[0]["state"] != "current"
+        {
             assert!(Instant::now() < until, "{:?}", handle.link());
         }
         handle
