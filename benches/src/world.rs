@@ -161,6 +161,7 @@ fn catalog(credential: &Credential) -> Catalog {
             ladder: None,
         }],
         limits: Limits::default(),
+        ..Catalog::default()
     }
 }
 

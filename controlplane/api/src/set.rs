@@ -15,6 +15,7 @@ use crate::bounds::{OBJECTS_OF_A_KIND_MAX, PROVIDERS_MAX, QUOTAS_MAX, SERVERS_MA
 use crate::names::{check_label, check_principal, check_server, check_tenant};
 use crate::objects::{
     ApiKey, Gateway, Group, Identity, Jwks, Pins, Policy, PolicyTest, Quota, Role, Server, Tenant,
+    check_together,
 };
 
 /// What sort of object.
@@ -266,6 +267,9 @@ impl ObjectSet {
         let path = crate::folder::check_test_path;
         check_all(&mut found, Kind::PolicyTest, &self.tests, path, PolicyTest::check);
         check_all(&mut found, Kind::ApiKey, &self.api_keys, label("key"), ApiKey::check);
+        if let Some((name, problem)) = check_together(self.tenants.iter()) {
+            found.push((Kind::Tenant, name, problem));
+        }
         self.check_counts(&mut found);
         found
     }

@@ -115,6 +115,11 @@ pub(crate) enum Command {
     },
     /// Kills in force.
     Kills,
+    /// What network cards drop for ignored refusals: list, explain, release, hold.
+    Drops {
+        #[command(subcommand)]
+        action: Option<DropsAction>,
+    },
     /// Quotas in force.
     Quotas {
         #[command(subcommand)]
@@ -180,6 +185,86 @@ pub(crate) enum Target {
     Agent,
     Client,
     Token,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DropsAction {
+    /// Entries of the cards, newest first.
+    List(DropsFilter),
+    /// What is known of an address, for whoever calls and says "we are being dropped".
+    Explain { address: String },
+    /// End drops now; who is released begins again at the bottom.
+    Release(ReleaseArguments),
+    /// Hold a drop for a while from now, if that is longer than it lasts anyway.
+    Pin {
+        /// Its number, as `portcullis drops` shows it.
+        drop: u64,
+        /// At most 12 h: `90s`, `30m`, `2h`.
+        #[arg(long = "for", value_name = "TIME", value_parser = time_ms)]
+        for_ms: u64,
+        /// The appliance, where several have a drop of this number.
+        #[arg(long)]
+        appliance: Option<String>,
+        /// For the record.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct DropsFilter {
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Drops that touch this address.
+    #[arg(long)]
+    pub address: Option<String>,
+    #[arg(long)]
+    pub appliance: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReleaseArguments {
+    #[command(flatten)]
+    pub what: Released,
+    /// On this appliance only; a drop's number is found by itself unless several have it.
+    #[arg(long)]
+    pub appliance: Option<String>,
+    /// For the record.
+    #[arg(long)]
+    pub reason: String,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Released {
+    /// The drop of this number.
+    #[arg(long)]
+    pub drop: Option<u64>,
+    /// All of a tenant.
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// What touches this address.
+    #[arg(long)]
+    pub address: Option<String>,
+    /// Everything.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `90s`, `30m`, `2h` in milliseconds.
+fn time_ms(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit_ms = match text.get(digits.len()..) {
+        Some("ms") => 1,
+        Some("s") => 1_000,
+        Some("m" | "min") => 60_000,
+        Some("h") => 3_600_000,
+        _ => return Err("write a number and its unit, as 90s, 30m or 2h".to_owned()),
+    };
+    let count: Option<u64> = digits.parse().ok();
+    count
+        .and_then(|count| count.checked_mul(unit_ms))
+        .ok_or_else(|| "write a number and its unit, as 90s, 30m or 2h".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -400,4 +485,19 @@ pub(crate) enum PolicyAction {
     Test {
         folder: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_need_their_unit() {
+        assert_eq!(time_ms("90s"), Ok(90_000));
+        assert_eq!(time_ms("30m"), Ok(1_800_000));
+        assert_eq!((time_ms("2h"), time_ms("5ms")), (Ok(7_200_000), Ok(5)));
+        for bad in ["", "30", "m", "-1m", "1.5h", "1d", "5 m", "99999999999999999999s", "1mm"] {
+            assert!(time_ms(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod columns;
+mod drops;
 mod reading;
 mod tokens;
 
@@ -69,6 +70,7 @@ impl Asked {
             }
             Command::Unkill { what, name } => self.unkill(*what, name),
             Command::Kills => self.list("/v1/kills", KILLS),
+            Command::Drops { action } => self.drops(action.as_ref()),
             Command::Tenants { action } => self.read("/v1/tenants", TENANTS, action.as_ref()),
             Command::Roles { action } => self.read("/v1/roles", ROLES, action.as_ref()),
             Command::Groups { action } => self.read("/v1/groups", GROUPS, action.as_ref()),

@@ -202,6 +202,29 @@ async fn what_acts_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_dropped_and_what_is_done_about_it() {
+    let mut world = World::new("drops", FOLDER).await;
+    world.quietly("apply policy");
+    world.run("drops");
+    world.run("drops explain 192.0.2.7");
+    let appliance = world.dropping("edge-1").await;
+    world.run("drops");
+    world.run("drops list --tenant nobody");
+    world.run("drops explain 192.0.2.7");
+    world.run("drops pin 7 --for 30m --reason 'until they have fixed it'");
+    world.run("drops pin 8 --appliance edge-1 --for 30m --reason 'a wrong number'");
+    world.run("drops pin 7 --for 13h --reason 'too long'");
+    world.run("drops release --drop 7 --reason 'they have fixed it'");
+    world.run("drops release --tenant acme --reason 'they have fixed it'");
+    world.run("drops release --reason 'nothing is said'");
+    world.run("drops release --all --address 192.0.2.7 --reason 'two at once'");
+    world.run("drops release --address nowhere --reason 'no address'");
+    world.run("status");
+    tokio::task::spawn_blocking(move || appliance.stop()).await.unwrap();
+    world.finish("drops.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_told_with_their_place_and_the_next_command() {
     let mut world = World::new("mistakes", FOLDER).await;
     world.edit("support.cedar", "Role::\"support\"", "Role::\"suport\"");
@@ -269,9 +292,10 @@ fn completions_and_help_name_every_command() {
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     let (help, script) = (run(&["--help"]), run(&["completions", "bash"]));
-    for verb in ["apply", "diff", "explain", "kill", "unkill", "audit", "calls", "rollback"]
-        .into_iter()
-        .chain(["tokens", "identity", "tenants", "roles", "groups", "policies", "admin-log"])
+    for verb in
+        ["apply", "diff", "explain", "kill", "unkill", "drops", "audit", "calls", "rollback"]
+            .into_iter()
+            .chain(["tokens", "identity", "tenants", "roles", "groups", "policies", "admin-log"])
     {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} in --help");
         assert!(script.contains(verb), "{verb} in completions");

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::ask::Asked;
 use crate::authority::{Authority, AuthorityFault, SERVER_DAYS, appliance_of, sha256};
 use crate::directory::Directory;
 use crate::session;
@@ -79,12 +80,13 @@ pub(crate) struct Shared {
     /// The one connection of each appliance, with a number that tells it from the one before.
     connections: Mutex<HashMap<ApplianceId, (usize, Connection)>>,
     stop: watch::Sender<bool>,
+    pub(crate) asked: Asked,
 }
 
 /// The running channel; clones are the same one.
 #[derive(Clone)]
 pub struct Rollout {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     endpoint: Endpoint,
 }
 
@@ -112,6 +114,7 @@ impl Rollout {
             kills: watch::Sender::new(Arc::new(sealed)),
             connections: Mutex::default(),
             stop: watch::Sender::new(false),
+            asked: Asked::default(),
         });
         tokio::spawn(listen_on(shared.clone(), endpoint.clone(), directory));
         Ok(Self { shared, endpoint })
@@ -184,6 +187,11 @@ impl Shared {
     pub(crate) fn is_current(&self, appliance: &ApplianceId, connection: &Connection) -> bool {
         let number = connection.stable_id();
         self.connections().get(appliance).is_some_and(|(current, _)| *current == number)
+    }
+
+    /// The appliance's newest connection, if it has one.
+    pub(crate) fn connection(&self, appliance: &ApplianceId) -> Option<Connection> {
+        self.connections().get(appliance).map(|(_, connection)| connection.clone())
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<ApplianceId, (usize, Connection)>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane_bundle::drops::DropsReport;
 use dataplane_bundle::message::{Hello, Kind, Records, ToAppliance, ToControl};
 use dataplane_bundle::{ApplianceId, Revision};
 use quinn::{Connection, RecvStream};
@@ -10,11 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::ask::Answer;
 use crate::authority::sha256;
 use crate::directory::{Directory, Report};
 use crate::push;
 use crate::rollout::{HANDSHAKE_MS_MAX, Shared, wall};
-use crate::state::ApplianceState;
+use crate::state::{ApplianceState, DropsState};
 use crate::stream::{self, Urgency};
 
 /// What the tasks of one connection share.
@@ -132,6 +134,13 @@ impl<D: Directory> Session<D> {
             ToControl::Status(status) => self.on_status(status),
             ToControl::Records(records) => self.on_records(records).await,
             ToControl::Renew { public_key } => self.on_renew(&public_key).await?,
+            ToControl::Drops(report) => self.on_drops(report),
+            ToControl::DropOrderResult { id, result } => {
+                self.shared.asked.on_answer(&self.appliance, id, Answer::Done(result));
+            }
+            ToControl::AddressExplained { id, explained } => {
+                self.shared.asked.on_answer(&self.appliance, id, Answer::Address(explained));
+            }
         }
         Ok(())
     }
@@ -153,6 +162,7 @@ impl<D: Directory> Session<D> {
             refused: None,
             kills_refused: None,
             status: None,
+            drops: None,
             trouble: String::new(),
         });
         let report = Report::Connected { from, version, cores, revision, kill_serial };
@@ -177,6 +187,14 @@ impl<D: Directory> Session<D> {
             state.status = Some(status.clone());
         });
         self.directory.report(&self.appliance, Report::Status(status));
+    }
+
+    fn on_drops(&self, report: DropsReport) {
+        let now = wall();
+        self.shared.fleet.update(&self.appliance, |state| {
+            state.last_contact = now;
+            state.drops = Some(DropsState::after(state.drops.as_ref(), report, now));
+        });
     }
 
     async fn on_records(&self, records: Records) {

@@ -15,6 +15,7 @@ use dataplane_bundle::message::Status;
 use crate::app::Shared;
 use crate::ask::{Body, Paging, Params};
 use crate::auth::Who;
+use crate::drops;
 use crate::fault::Fault;
 use crate::random::sha256_hex;
 use crate::revisions::page;
@@ -124,6 +125,8 @@ fn appliance(row: &ApplianceRow, live: Option<&Live>, newest: u64, serial: u64) 
         certificate_expires_at: row.certificate_expires_at,
         trouble: live.map(trouble).filter(|trouble| !trouble.is_empty()),
         counters: live.and_then(|live| live.status.as_ref()).map(counters).unwrap_or_default(),
+        cards: live.map(drops::cards).unwrap_or_default(),
+        drops: live.map(drops::counted).unwrap_or_default(),
     }
 }
 

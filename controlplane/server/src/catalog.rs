@@ -5,6 +5,7 @@ use controlplane_api::objects::{self, ApiKey, Identity, PinnedTool, Server, Time
 use controlplane_api::wire::CallerKind;
 use controlplane_api::{ObjectSet, Problem};
 use dataplane_bundle as bundle;
+use dataplane_drops::Place;
 use dataplane_telemetry::WallNanos;
 use serde_json::Value;
 
@@ -55,6 +56,11 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
     for (name, quota) in &set.quotas {
         quotas.push(self::quota(name, quota, set)?);
     }
+    let mut places = Vec::new();
+    for (tenant, written) in &set.tenants {
+        let own = written.places()?.into_iter();
+        places.extend(own.map(|target| Place { target, tenant: tenant.clone() }));
+    }
     let mut hosts = vec![set.gateway.public_host().to_ascii_lowercase()];
     hosts.extend(set.gateway.hosts.iter().map(|host| host.to_ascii_lowercase()));
     hosts.dedup();
@@ -69,6 +75,8 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
         servers: servers.collect(),
         quotas,
         limits: bundle::Limits::default(),
+        places,
+        kill_ladder: set.gateway.kill_ladder.map(|ladder| ladder.rule()),
     })
 }
 
@@ -211,6 +219,6 @@ fn quota(name: &str, quota: &objects::Quota, set: &ObjectSet) -> Result<bundle::
         burst: quota.burst.unwrap_or(rate.units),
         server,
         tool,
-        ladder: None,
+        ladder: quota.ladder.map(|ladder| ladder.rule()),
     })
 }

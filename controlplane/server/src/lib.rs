@@ -23,6 +23,7 @@ mod config;
 mod data_dir;
 mod directory;
 mod discover;
+mod drops;
 mod explain;
 mod fault;
 mod jwks;

@@ -12,10 +12,11 @@ use controlplane_api::objects::{
 };
 use controlplane_api::wire::RoleOfToken::{Admin, Auditor, Operator};
 use controlplane_api::wire::{
-    AdminEntry, Appliance, Applied, Apply, Approve, CallsPage, Discovered, Drift, Enrolment,
-    EnrolmentRequest, Explain, Explained, Health, IssuedKey, IssuedToken, Item, Key, KeyRequest,
-    Kill, KillRequest, Me, Page, Revision, Rollback, Secret, SecretValue, ServerState, Status,
-    TestReport, TestRequest, Token, TokenRequest, Tool,
+    AdminEntry, Appliance, Applied, Apply, Approve, CallsPage, Discovered, Drift, DropsExplained,
+    DropsOrdered, DropsPage, Enrolment, EnrolmentRequest, Explain, Explained, Health, IssuedKey,
+    IssuedToken, Item, Key, KeyRequest, Kill, KillRequest, Me, Page, PinRequest, ReleaseRequest,
+    Revision, Rollback, Secret, SecretValue, ServerState, Status, TestReport, TestRequest, Token,
+    TokenRequest, Tool,
 };
 use serde_json::Value;
 
@@ -25,8 +26,8 @@ use crate::objects::Object;
 use crate::revisions::{AGAINST, RevisionContent};
 use crate::route::{Route, nothing_here};
 use crate::{
-    appliances, apply, auth, calls, explain, keys, kills, objects, openapi, revisions, secrets,
-    servers, status, tokens, upkeep,
+    appliances, apply, auth, calls, drops, explain, keys, kills, objects, openapi, revisions,
+    secrets, servers, status, tokens, upkeep,
 };
 
 /// The list.
@@ -190,6 +191,26 @@ fn of_what_acts_at_once() -> Vec<Route> {
         Route::delete("/v1/kills/{id}", Operator, "Take a kill back")
             .answers::<Kill>()
             .to(kills::unkill),
+        Route::get("/v1/drops", Auditor, "What network cards drop, newest first")
+            .query(drops::FILTER)
+            .answers::<DropsPage>()
+            .to(drops::list),
+        Route::get(
+            "/v1/drops/explain",
+            Auditor,
+            "What is known of an address, and what of it is dropped",
+        )
+        .query(drops::ADDRESS)
+        .answers::<DropsExplained>()
+        .to(drops::explain),
+        Route::post("/v1/drops/release", Operator, "End drops, now")
+            .body::<ReleaseRequest>()
+            .answers::<DropsOrdered>()
+            .to(drops::release),
+        Route::post("/v1/drops/{drop}/pin", Operator, "Hold a drop for a while")
+            .body::<PinRequest>()
+            .answers::<DropsOrdered>()
+            .to(drops::pin),
         Route::get("/v1/secrets", Auditor, "List secrets without their values")
             .query(PAGING)
             .answers::<Page<Secret>>()

@@ -25,8 +25,10 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Told<Status>, Fa
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let objects = Kind::ALL.map(|kind| (kind.word().to_owned(), count(set.names(kind).len())));
     let mut by_state: BTreeMap<String, u32> = BTreeMap::new();
+    let mut cards = Vec::new();
     for appliance in appliances::all(&app).await? {
         *by_state.entry(word(appliance.state).to_owned()).or_default() += 1;
+        cards.extend(appliance.cards);
     }
     Ok(Told::ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -36,6 +38,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Told<Status>, Fa
         kills: count(app.store.kills().await?.len()),
         objects: objects.into(),
         appliances: by_state,
+        cards,
         attention: attention(&app).await?,
     }))
 }

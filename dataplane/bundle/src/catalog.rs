@@ -4,7 +4,7 @@
 //! Tool definitions and key sets travel as text that the control plane has validated: here only
 //! their length is looked at, so that 500 tools are read within milliseconds.
 
-use dataplane_drops::{LadderRule, Rule, RuleFault};
+use dataplane_drops::{LadderRule, Place, Rule, RuleFault};
 use dataplane_telemetry::WallNanos;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,22 @@ pub struct Catalog {
     /// In the order in which they are asked.
     pub quotas: Vec<Quota>,
     pub limits: Limits,
+    /// What tenants have to themselves: prefixes, addresses and ports of ours, VLANs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// What calling on after a kill leads to; absent: a kill drops nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill_ladder: Option<LadderRule>,
+}
+
+impl Catalog {
+    /// The ladder of every kill of a tenant, user or agent, within its bounds.
+    ///
+    /// # Errors
+    /// The field, and what it may be.
+    pub fn kill_ladder(&self) -> Result<Rule, RuleFault> {
+        self.kill_ladder.unwrap_or_default().check(true)
+    }
 }
 
 /// How clients see the gateway.

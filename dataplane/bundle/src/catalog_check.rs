@@ -3,7 +3,7 @@
 //! Run by who builds a bundle and again by who opens one, so that a bundle that was signed is a
 //! bundle that can be used.
 
-use dataplane_drops::RuleFault;
+use dataplane_drops::{PLACES_MAX, PlaceFault, RuleFault, check_places};
 
 use crate::Refused;
 use crate::catalog::{
@@ -17,6 +17,8 @@ use crate::limits::{
     URL_BYTES_MAX,
 };
 use crate::names::{at_most, at_most_u64, distinct, identity, name, tool_name, wrong};
+
+const PLACES: u64 = PLACES_MAX as u64;
 
 impl Catalog {
     /// Refuses the first field that is past a bound, and names it.
@@ -37,7 +39,28 @@ impl Catalog {
         at_most("quotas", self.quotas.len(), QUOTAS_MAX)?;
         self.quotas.iter().try_for_each(Quota::check)?;
         distinct("quotas", self.quotas.iter().map(|quota| quota.name.as_str()))?;
+        self.kill_ladder().map_err(|fault| ladder("kill_ladder", fault))?;
+        self.check_places()?;
         self.limits.check()
+    }
+
+    fn check_places(&self) -> Result<(), Refused> {
+        let tenants = self.places.iter().map(|place| &place.tenant);
+        tenants.into_iter().try_for_each(|tenant| identity("places.tenant", tenant))?;
+        check_places(&self.places).map_err(|fault| match fault {
+            PlaceFault::TooMany { found } => {
+                Refused::TooMuch { field: "places".to_owned(), found: found as u64, max: PLACES }
+            }
+            PlaceFault::NoPlace(target) => wrong(
+                "places",
+                &target.to_string(),
+                "is no prefix, address and port, or VLAN from 1 to 4094",
+            ),
+            PlaceFault::Overlap(both) => {
+                let found = format!("{} and {}", both.0, both.1);
+                wrong("places", &found, "overlap and are two tenants'; keep them apart")
+            }
+        })
     }
 }
 
@@ -164,16 +187,7 @@ impl Quota {
         from_one(&field("calls.period_ms"), self.calls.period_ms, QUOTA_PERIOD_MS_MAX)?;
         from_one(&field("burst"), self.burst.into(), u32::MAX.into())?;
         self.server.as_deref().map_or(Ok(()), |server| name(&field("server"), server))?;
-        self.ladder().map_err(|fault| match fault {
-            RuleFault::Bounds { field: part, found, .. } => {
-                wrong(&field(&format!("ladder.{part}")), &found.to_string(), "is out of its bounds")
-            }
-            RuleFault::Selective => wrong(
-                &field("ladder.drop"),
-                "",
-                "is for a quota that counts every call of whoever shares its bucket",
-            ),
-        })?;
+        self.ladder().map_err(|fault| ladder(&field("ladder"), fault))?;
         match (&self.server, &self.tool) {
             (Some(_), Some(tool)) => tool_name(&field("tool"), tool),
             (None, Some(tool)) => {
@@ -193,6 +207,19 @@ impl Limits {
             ("limits.connections_max", self.connections_max, 65_536),
         ];
         bounds.iter().try_for_each(|&(field, found, max)| from_one(field, found.into(), max))
+    }
+}
+
+fn ladder(field: &str, fault: RuleFault) -> Refused {
+    match fault {
+        RuleFault::Bounds { field: part, found, .. } => {
+            wrong(&format!("{field}.{part}"), &found.to_string(), "is out of its bounds")
+        }
+        RuleFault::Selective => wrong(
+            &format!("{field}.drop"),
+            "",
+            "is for a quota that counts every call of whoever shares its bucket",
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Bundle`] (policy table, [`Catalog`], self-tests) is signed for one appliance and has a
 //! revision that only rises. A [`KillList`] is signed under a purpose of its own and can only deny.
-//! A [`Lease`] travels on the channel alone. [`message`] is the channel's own language, [`enrol`] the
+//! A [`Lease`] travels on the channel alone, and so does what is said of [`drops`]. [`message`] is the channel's own language, [`enrol`] the
 //! token that lets a new box in. Every bound is in [`limits`]; every refusal says its reason.
 //!
 //! Pure: no clock, no file, no randomness. Whoever reads the format owns it, so the control plane's
@@ -13,6 +13,7 @@
 mod catalog;
 mod catalog_check;
 mod container;
+pub mod drops;
 pub mod enrol;
 pub mod fuzz;
 mod json;

@@ -4,14 +4,20 @@
 //! The kind bounds the length before a byte of the body is read. Bundles and kill lists are opaque
 //! here: they carry their own signature.
 
-use dataplane_telemetry::WallNanos;
+mod enrolling;
+
+use std::net::IpAddr;
+
 use zeroize::Zeroizing;
 
+use crate::drops::{self, AddressReport, DROPS_BYTES_MAX, DropOrder, DropsReport};
 use crate::lease::{self, Lease};
 use crate::limits::{BUNDLE_BYTES_MAX, KILL_LIST_BYTES_MAX, LEASES_MAX, SECRET_BYTES_MAX};
 use crate::names::{at_most, wrong};
 use crate::wire::{Reader, put_short};
-use crate::{ApplianceId, PublicKey, Refused, Revision};
+use crate::{Refused, Revision};
+
+pub use enrolling::{Certified, Enrol, Enrolled};
 
 /// Kind and length.
 pub const HEAD_BYTES: usize = 5;
@@ -32,9 +38,6 @@ const DER_BYTES_MAX: usize = 8 << 10;
 pub const RECORDS_BYTES_MAX: usize = 1 << 20;
 const SHORT_BYTES_MAX: usize = 4 << 10;
 const LEASES_BYTES_MAX: usize = LEASES_MAX * (SECRET_BYTES_MAX + 128);
-/// Signing keys that an appliance trusts at a time: the present one, and the next while it rotates.
-const SIGNING_KEYS_MAX: usize = 8;
-
 /// What a message is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
@@ -45,6 +48,8 @@ pub enum Kind {
     Leases = 4,
     RecordsStored = 5,
     Certificate = 6,
+    DropOrder = 7,
+    ExplainAddress = 8,
     Hello = 65,
     BundleResult = 66,
     KillsResult = 67,
@@ -52,19 +57,24 @@ pub enum Kind {
     Status = 69,
     Records = 70,
     Renew = 71,
+    Drops = 72,
+    DropOrderResult = 73,
+    AddressExplained = 74,
     Enrol = 129,
     Enrolled = 130,
     EnrolRefused = 131,
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 21] = [
         Self::Welcome,
         Self::Bundle,
         Self::Kills,
         Self::Leases,
         Self::RecordsStored,
         Self::Certificate,
+        Self::DropOrder,
+        Self::ExplainAddress,
         Self::Hello,
         Self::BundleResult,
         Self::KillsResult,
@@ -72,6 +82,9 @@ impl Kind {
         Self::Status,
         Self::Records,
         Self::Renew,
+        Self::Drops,
+        Self::DropOrderResult,
+        Self::AddressExplained,
         Self::Enrol,
         Self::Enrolled,
         Self::EnrolRefused,
@@ -85,6 +98,7 @@ impl Kind {
             Self::Kills => KILL_LIST_BYTES_MAX,
             Self::Leases => LEASES_BYTES_MAX,
             Self::Records => RECORDS_BYTES_MAX,
+            Self::Drops | Self::AddressExplained => DROPS_BYTES_MAX,
             Self::Renew | Self::Certificate | Self::Enrol | Self::Enrolled => 4 * DER_BYTES_MAX,
             _ => SHORT_BYTES_MAX,
         }
@@ -119,7 +133,9 @@ impl Head {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ToAppliance {
     /// Answers `Hello`: records are wanted from this index on.
-    Welcome { records_next: u64 },
+    Welcome {
+        records_next: u64,
+    },
     /// A sealed bundle.
     Bundle(Vec<u8>),
     /// A sealed kill list.
@@ -127,19 +143,17 @@ pub enum ToAppliance {
     /// All leases of the appliance.
     Leases(Vec<Lease>),
     /// Records below this index are kept.
-    RecordsStored { next: u64 },
+    RecordsStored {
+        next: u64,
+    },
     /// Answers `Renew`.
     Certificate(Certified),
-}
-
-/// A client certificate as its issuer made it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Certified {
-    /// DER.
-    pub certificate: Vec<u8>,
-    /// When the appliance asks for the next one: at half its life.
-    pub renew_at: WallNanos,
-    pub expires_at: WallNanos,
+    DropOrder(DropOrder),
+    /// What is known of an address, and what of it is dropped?
+    ExplainAddress {
+        id: u64,
+        address: IpAddr,
+    },
 }
 
 /// Appliance to control plane.
@@ -164,6 +178,19 @@ pub enum ToControl {
     /// A new public key (SubjectPublicKeyInfo, DER) to be certified.
     Renew {
         public_key: Vec<u8>,
+    },
+    /// What is dropped now.
+    Drops(DropsReport),
+    /// What the order was carried out on (subjects that were released, entries that are held), or
+    /// why not.
+    DropOrderResult {
+        id: u64,
+        result: Result<u32, String>,
+    },
+    /// Answers `ExplainAddress`; nothing where nobody is ever dropped.
+    AddressExplained {
+        id: u64,
+        explained: Option<AddressReport>,
     },
 }
 
@@ -226,25 +253,6 @@ pub struct Records {
     pub records: Vec<Vec<u8>>,
 }
 
-/// The one request of a box that is not enrolled.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Enrol {
-    /// The token's secret part.
-    pub secret: Zeroizing<String>,
-    /// The box's own public key (SubjectPublicKeyInfo, DER); the private one never leaves it.
-    pub public_key: Vec<u8>,
-}
-
-/// What an enrolled box keeps.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Enrolled {
-    pub appliance: ApplianceId,
-    pub certified: Certified,
-    /// The CA certificate, DER.
-    pub ca: Vec<u8>,
-    pub signing_keys: Vec<PublicKey>,
-}
-
 /// A whole message; wiped when dropped, because leases are one.
 pub type Encoded = Zeroizing<Vec<u8>>;
 
@@ -262,6 +270,16 @@ impl ToAppliance {
                 certified.put(&mut body);
                 framed(Kind::Certificate, &body)
             }
+            Self::DropOrder(order) => {
+                let mut body = Vec::new();
+                order.put(&mut body)?;
+                framed(Kind::DropOrder, &body)
+            }
+            Self::ExplainAddress { id, address } => {
+                let mut body = id.to_le_bytes().to_vec();
+                drops::put_address(&mut body, *address);
+                framed(Kind::ExplainAddress, &body)
+            }
         }
     }
 
@@ -274,6 +292,10 @@ impl ToAppliance {
             Kind::Kills => return Ok(Self::Kills(taken(body))),
             Kind::Leases => return Ok(Self::Leases(lease::decode(&body)?)),
             Kind::Certificate => Self::Certificate(Certified::take(&mut reader)?),
+            Kind::DropOrder => Self::DropOrder(DropOrder::take(&mut reader)?),
+            Kind::ExplainAddress => {
+                Self::ExplainAddress { id: reader.u64()?, address: drops::address(&mut reader)? }
+            }
             kind => return Err(unexpected(kind)),
         };
         reader.end()?;
@@ -324,6 +346,22 @@ impl ToControl {
                 body.extend_from_slice(public_key);
                 Kind::Renew
             }
+            Self::Drops(report) => {
+                report.put(&mut body)?;
+                Kind::Drops
+            }
+            Self::DropOrderResult { id, result } => {
+                body.extend_from_slice(&id.to_le_bytes());
+                body.extend_from_slice(&result.as_ref().map_or(0, |done| *done).to_le_bytes());
+                put_result(&mut body, &result.as_ref().map(drop).map_err(Clone::clone));
+                Kind::DropOrderResult
+            }
+            Self::AddressExplained { id, explained } => {
+                body.extend_from_slice(&id.to_le_bytes());
+                body.push(u8::from(explained.is_some()));
+                explained.as_ref().map_or(Ok(()), |explained| explained.put(&mut body))?;
+                Kind::AddressExplained
+            }
         };
         framed(kind, &body)
     }
@@ -350,6 +388,18 @@ impl ToControl {
             Kind::Status => Self::Status(status(&mut reader)?),
             Kind::Records => Self::Records(Records::take(&mut reader)?),
             Kind::Renew => return Ok(Self::Renew { public_key: reader.rest().to_vec() }),
+            Kind::Drops => Self::Drops(DropsReport::take(&mut reader)?),
+            Kind::DropOrderResult => order_result(&mut reader)?,
+            Kind::AddressExplained => Self::AddressExplained {
+                id: reader.u64()?,
+                explained: match reader.u8()? {
+                    0 => None,
+                    1 => Some(AddressReport::take(&mut reader)?),
+                    other => {
+                        return Err(wrong("explained", &other.to_string(), "is neither 0 nor 1"));
+                    }
+                },
+            },
             kind => return Err(unexpected(kind)),
         };
         reader.end()?;
@@ -389,88 +439,6 @@ impl Records {
     }
 }
 
-impl Enrol {
-    pub fn encode(&self) -> Result<Encoded, Refused> {
-        let mut body = Zeroizing::new(Vec::with_capacity(4 + self.secret.len() + DER_BYTES_MAX));
-        put_short(&mut body, self.secret.as_bytes());
-        put_short(&mut body, &self.public_key);
-        framed(Kind::Enrol, &body)
-    }
-
-    pub fn decode(kind: Kind, body: &[u8]) -> Result<Self, Refused> {
-        if kind != Kind::Enrol {
-            return Err(unexpected(kind));
-        }
-        let mut reader = Reader::new("message", body);
-        let secret = Zeroizing::new(reader.text("enrolment token", 64)?.to_owned());
-        let public_key = reader.short("public key", DER_BYTES_MAX)?.to_vec();
-        reader.end()?;
-        Ok(Self { secret, public_key })
-    }
-}
-
-impl Enrolled {
-    /// The answer to an [`Enrol`]: in, or why not.
-    pub fn encode(answer: &Result<Self, String>) -> Result<Encoded, Refused> {
-        let mut body = Vec::new();
-        match answer {
-            Ok(enrolled) => {
-                put_short(&mut body, enrolled.appliance.as_str().as_bytes());
-                enrolled.certified.put(&mut body);
-                put_short(&mut body, &enrolled.ca);
-                for key in &enrolled.signing_keys {
-                    body.extend_from_slice(&key.0);
-                }
-                framed(Kind::Enrolled, &body)
-            }
-            Err(reason) => {
-                put_text(&mut body, reason);
-                framed(Kind::EnrolRefused, &body)
-            }
-        }
-    }
-
-    pub fn decode(kind: Kind, body: &[u8]) -> Result<Result<Self, String>, Refused> {
-        let mut reader = Reader::new("message", body);
-        match kind {
-            Kind::Enrolled => {
-                let appliance = ApplianceId::new(reader.text("appliance", SHORT_BYTES_MAX)?)?;
-                let certified = Certified::take(&mut reader)?;
-                let ca = reader.short("CA certificate", DER_BYTES_MAX)?.to_vec();
-                let keys = reader.rest().chunks(32).map(<[u8; 32]>::try_from);
-                let keys: Vec<_> = keys
-                    .map(|key| key.map(PublicKey))
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| wrong("signing keys", "", "are not 32 bytes each"))?;
-                at_most("signing keys", keys.len(), SIGNING_KEYS_MAX)?;
-                Ok(Ok(Self { appliance, certified, ca, signing_keys: keys }))
-            }
-            Kind::EnrolRefused => {
-                let reason = text(&mut reader, "reason")?;
-                reader.end()?;
-                Ok(Err(reason))
-            }
-            kind => Err(unexpected(kind)),
-        }
-    }
-}
-
-impl Certified {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_short(out, &self.certificate);
-        out.extend_from_slice(&self.renew_at.0.to_le_bytes());
-        out.extend_from_slice(&self.expires_at.0.to_le_bytes());
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Refused> {
-        Ok(Self {
-            certificate: reader.short("certificate", DER_BYTES_MAX)?.to_vec(),
-            renew_at: WallNanos(reader.u64()?),
-            expires_at: WallNanos(reader.u64()?),
-        })
-    }
-}
-
 fn framed(kind: Kind, body: &[u8]) -> Result<Encoded, Refused> {
     at_most("message", body.len(), kind.bytes_max())?;
     let mut out = Zeroizing::new(Vec::with_capacity(HEAD_BYTES + body.len()));
@@ -504,6 +472,17 @@ fn status(reader: &mut Reader<'_>) -> Result<Status, Refused> {
         resident_bytes: reader.u64()?,
         trouble: text(reader, "status.trouble")?,
     })
+}
+
+fn order_result(reader: &mut Reader<'_>) -> Result<ToControl, Refused> {
+    let (id, done) = (reader.u64()?, reader.u32()?);
+    let result = match result(reader)? {
+        Err(_) if done > 0 => {
+            return Err(wrong("result", &done.to_string(), "is done of what was refused"));
+        }
+        result => result.map(|()| done),
+    };
+    Ok(ToControl::DropOrderResult { id, result })
 }
 
 fn put_result(out: &mut Vec<u8>, result: &Result<(), String>) {

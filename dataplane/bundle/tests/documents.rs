@@ -3,6 +3,7 @@
 
 mod world;
 
+use dataplane_bundle::drops::{Chosen, DropsReport, Order};
 use dataplane_bundle::limits::{KILLS_MAX, LEASES_MAX, REASON_BYTES_MAX, SECRET_BYTES_MAX};
 use dataplane_bundle::message::{
     Certified, Enrol, Enrolled, HEAD_BYTES, Head, Hello, Kind, RECORDS_BYTES_MAX, Records, Status,
@@ -12,6 +13,7 @@ use dataplane_bundle::{Kill, KillList, KillTarget, Lease, Refused, Revision, fuz
 use dataplane_telemetry::WallNanos;
 use proptest::prelude::*;
 use ring::signature::Ed25519KeyPair;
+use world::dropping::{known, order, report, row, targets};
 use world::{NOW, appliance, draft, signer};
 
 fn kill(number: usize) -> Kill {
@@ -161,6 +163,12 @@ fn messages() -> Vec<Vec<u8>> {
         ToAppliance::Leases(vec![lease(1), lease(2)]),
         ToAppliance::RecordsStored { next: u64::MAX },
         ToAppliance::Certificate(certified),
+        ToAppliance::DropOrder(order(Order::Release(Chosen::All))),
+        ToAppliance::DropOrder(order(Order::Release(Chosen::Drop(7)))),
+        ToAppliance::DropOrder(order(Order::Release(Chosen::Tenant("acme".to_owned())))),
+        ToAppliance::DropOrder(order(Order::Release(Chosen::Address([192, 0, 2, 1].into())))),
+        ToAppliance::DropOrder(order(Order::Pin { drop: 7, for_ms: 60_000 })),
+        ToAppliance::ExplainAddress { id: 4, address: std::net::Ipv6Addr::LOCALHOST.into() },
     ];
     let up = [
         ToControl::Hello(Hello {
@@ -181,6 +189,12 @@ fn messages() -> Vec<Vec<u8>> {
             records: vec![vec![1], vec![], vec![2; 300]],
         }),
         ToControl::Renew { public_key: vec![0x30; 91] },
+        ToControl::Drops(report(targets().map(|target| row(1, target)).collect())),
+        ToControl::Drops(DropsReport::default()),
+        ToControl::DropOrderResult { id: 3, result: Ok(2) },
+        ToControl::DropOrderResult { id: 3, result: Err("there is no drop 7".to_owned()) },
+        ToControl::AddressExplained { id: 4, explained: None },
+        ToControl::AddressExplained { id: 4, explained: Some(known()) },
     ];
     let mut all: Vec<Vec<u8>> = Vec::new();
     for message in &down {

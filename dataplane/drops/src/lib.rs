@@ -39,7 +39,7 @@ pub use list::{Explained, Listed, Seen};
 pub use names::{Cause, Keys, Names, Owner, Per, Subject};
 pub use operator::{OperatorFault, Select};
 pub use place::{Flow, Prefix, Target};
-pub use places::{Place, PlaceFault};
+pub use places::{Place, PlaceFault, check_places};
 pub use restart::{Kept, KeptEntry, KeptSubject, Pinned};
 pub use rule::{
     DELAY_MS_MAX, DROP_MS_MAX, DROP_MS_MIN, DropRule, GRACE_MS_MAX, GROWTH_PERCENT_MAX,

@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use dataplane_telemetry::Now;
+use dataplane_telemetry::{Now, WallNanos};
 use serde::Serialize;
 
 use crate::drops::Drops;
 use crate::entries::{Entry, wall};
-use crate::ladder::Climb;
 use crate::limits::MS;
-use crate::names::{Cause, Per};
+use crate::names::{Cause, Per, Whose};
 use crate::operator::Select;
 use crate::place::{Prefix, Target};
 use crate::sightings::Known;
@@ -104,7 +103,7 @@ impl Drops {
         let climb = self.ladder.climbs.get(entry.subject.key);
         let pinned_by = climb.and_then(|climb| climb.pinned_by.as_deref());
         let subject = &entry.subject;
-        Listed {
+        let listed = Listed {
             drop: entry.drop,
             target: entry.target,
             tenant: subject.tenant.to_string(),
@@ -114,31 +113,43 @@ impl Drops {
             cause: subject.cause.clone(),
             since: entry.since.wall.0,
             until: wall(entry.until, now).0,
-            ends_in_ms: entry.until.since(now.mono).div_ceil(MS),
+            ends_in_ms: 0,
             level: climb.map_or(0, |climb| climb.level),
             pinned_by: pinned_by.map(str::to_owned),
-            sentence: sentence(entry, climb, pinned_by, now),
-        }
+            sentence: String::new(),
+        };
+        listed.said_at(now.wall)
     }
 }
 
-fn sentence(entry: &Entry, climb: Option<&Climb>, pinned_by: Option<&str>, now: Now) -> String {
-    let subject = &entry.subject;
-    let why = match &subject.cause {
-        Cause::Quota(quota) => {
-            format!("{subject} went on calling before the time that quota {quota} had told")
-        }
-        Cause::Kill(kill) => format!("{subject} is off by kill {kill}"),
-    };
-    let again = match climb.map_or(0, |climb| climb.level) {
-        0 | 1 => String::new(),
-        level => format!(" This is drop {level} in a row; calm makes the next one shorter."),
-    };
-    let held = pinned_by.map(|who| format!(" {who} holds it.")).unwrap_or_default();
-    let (drop, seconds) = (entry.drop, entry.until.since(now.mono).div_ceil(1_000 * MS));
-    let target = entry.target;
-    format!(
-        "The card drops {target}: {why}.{again}{held} It ends by itself in {seconds} s; \
-         `portcullis drops release {drop}` ends it now."
-    )
+impl Listed {
+    /// The same, as it is said at another time: how long it lasts from then, and the sentence.
+    #[must_use]
+    pub fn said_at(mut self, now: WallNanos) -> Self {
+        self.ends_in_ms = self.until.saturating_sub(now.0).div_ceil(MS);
+        self.sentence = self.sentence();
+        self
+    }
+
+    fn sentence(&self) -> String {
+        let (user, agent) = (self.user.as_deref(), self.agent.as_deref());
+        let whose = Whose { per: self.per, tenant: &self.tenant, user, agent };
+        let why = match &self.cause {
+            Cause::Quota(quota) => {
+                format!("{whose} went on calling before the time that quota {quota} had told")
+            }
+            Cause::Kill(kill) => format!("{whose} is off by kill {kill}"),
+        };
+        let again = match self.level {
+            0 | 1 => String::new(),
+            level => format!(" This is drop {level} in a row; calm makes the next one shorter."),
+        };
+        let held = self.pinned_by.as_ref().map(|who| format!(" {who} holds it."));
+        let held = held.unwrap_or_default();
+        let (target, drop, seconds) = (self.target, self.drop, self.ends_in_ms.div_ceil(1_000));
+        format!(
+            "The card drops {target}: {why}.{again}{held} It ends by itself in {seconds} s; \
+             `portcullis drops release --drop {drop}` ends it now."
+        )
+    }
 }

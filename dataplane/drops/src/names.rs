@@ -197,7 +197,22 @@ impl Subject {
 /// `tenant acme`, `user ann of tenant acme`.
 impl std::fmt::Display for Subject {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.user, &self.agent) {
+        let (user, agent) = (self.user.as_deref(), self.agent.as_deref());
+        Whose { per: self.per, tenant: &self.tenant, user, agent }.fmt(out)
+    }
+}
+
+/// A subject's names, said.
+pub(crate) struct Whose<'a> {
+    pub(crate) per: Per,
+    pub(crate) tenant: &'a str,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) agent: Option<&'a str>,
+}
+
+impl std::fmt::Display for Whose<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.user, self.agent) {
             (Some(user), Some(agent)) => write!(out, "agent {agent} for user {user} of ")?,
             (Some(user), None) => write!(out, "user {user} of ")?,
             (None, Some(agent)) => write!(out, "agent {agent} of ")?,

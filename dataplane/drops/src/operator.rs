@@ -11,7 +11,6 @@ use crate::drops::Drops;
 use crate::entries::{Entry, Made, What, Why};
 use crate::ladder::Rung;
 use crate::limits::{MS, PIN_MS_MAX};
-use crate::place::{Prefix, Target};
 
 /// Which entries.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +38,7 @@ impl std::fmt::Display for OperatorFault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoDrop(drop) => {
-                write!(out, "there is no drop {drop}; `portcullis drops list` shows what there is")
+                write!(out, "there is no drop {drop}; `portcullis drops` shows what there is")
             }
             Self::TooLong { found_ms } => write!(
                 out,
@@ -59,14 +58,7 @@ impl Select<'_> {
             Self::All => true,
             Self::Drop(drop) => entry.drop == *drop,
             Self::Tenant(tenant) => *entry.subject.tenant == **tenant,
-            Self::Address(address) => {
-                let source = Prefix::source(*address);
-                match &entry.target {
-                    Target::Flow(flow) => flow.source() == source,
-                    Target::Source(prefix) | Target::Prefix(prefix) => prefix.overlaps(&source),
-                    Target::Service(_) | Target::Vlan { .. } => false,
-                }
-            }
+            Self::Address(address) => entry.target.touches(*address),
         }
     }
 }

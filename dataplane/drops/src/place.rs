@@ -99,6 +99,7 @@ impl std::fmt::Display for Prefix {
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Written {
     network: IpAddr,
     bits: u8,
@@ -120,7 +121,7 @@ impl TryFrom<Written> for Prefix {
 
 /// What an entry of the card drops.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Target {
     /// Every packet of this connection.
     Flow(Flow),
@@ -140,6 +141,17 @@ impl Target {
     #[must_use]
     pub const fn is_configured(&self) -> bool {
         matches!(self, Self::Prefix(_) | Self::Service(_) | Self::Vlan { .. })
+    }
+
+    /// Whether it is about packets from this address, or from its /64.
+    #[must_use]
+    pub fn touches(&self, address: IpAddr) -> bool {
+        let source = Prefix::source(address);
+        match self {
+            Self::Flow(flow) => flow.source() == source,
+            Self::Source(prefix) | Self::Prefix(prefix) => prefix.overlaps(&source),
+            Self::Service(_) | Self::Vlan { .. } => false,
+        }
     }
 
     pub(crate) fn key(&self, keys: &Keys) -> u128 {

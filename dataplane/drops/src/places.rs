@@ -7,13 +7,15 @@
 use std::net::SocketAddr;
 
 use dataplane_telemetry::Nanos;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::PLACES_MAX;
 use crate::names::{Keys, Names, Owner, Per, Tag};
 use crate::place::{Flow, Prefix, Target, service};
 
 /// One place, and whose it is.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Place {
     /// A prefix, a service or a VLAN.
     pub target: Target,
@@ -52,6 +54,28 @@ impl std::fmt::Display for PlaceFault {
 
 impl std::error::Error for PlaceFault {}
 
+/// Whether [`crate::Drops::on_places`] would take them: for who writes a configuration.
+///
+/// # Errors
+/// Two tenants' places with packets in common, too many, or no places at all.
+pub fn check_places(places: &[Place]) -> Result<(), PlaceFault> {
+    if places.len() > PLACES_MAX {
+        return Err(PlaceFault::TooMany { found: places.len() });
+    }
+    let mut seen: Vec<(Target, &str)> = Vec::with_capacity(places.len());
+    for place in places {
+        let target =
+            one_form(place.target).ok_or_else(|| PlaceFault::NoPlace(Box::new(place.target)))?;
+        let clash =
+            seen.iter().find(|(other, tenant)| *tenant != place.tenant && overlap(other, &target));
+        if let Some((other, _)) = clash {
+            return Err(PlaceFault::Overlap(Box::new((*other, target))));
+        }
+        seen.push((target, &place.tenant));
+    }
+    Ok(())
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Places(Vec<Kept>);
 
@@ -65,20 +89,13 @@ struct Kept {
 impl Places {
     /// What was seen of a place before stays known.
     pub(crate) fn new(places: &[Place], before: &Self, keys: &Keys) -> Result<Self, PlaceFault> {
-        if places.len() > PLACES_MAX {
-            return Err(PlaceFault::TooMany { found: places.len() });
-        }
+        check_places(places)?;
         let mut kept: Vec<Kept> = Vec::with_capacity(places.len());
         for place in places {
             let target = one_form(place.target)
                 .ok_or_else(|| PlaceFault::NoPlace(Box::new(place.target)))?;
             let names = Names { tenant: &place.tenant, user: None, agent: None };
             let tag = keys.owner(names).tag(Per::Tenant);
-            let clash =
-                kept.iter().find(|other| other.tag != tag && overlap(&other.target, &target));
-            if let Some(other) = clash {
-                return Err(PlaceFault::Overlap(Box::new((other.target, target))));
-            }
             let known = before.0.iter().find(|old| old.target == target && old.tag == tag);
             let shared_until = known.map_or(Nanos(0), |old| old.shared_until);
             kept.push(Kept { target, tag, shared_until });

@@ -176,7 +176,7 @@ fn each_entry_is_explained_in_a_sentence() {
         explained.entries[0].sentence,
         "The card drops the connection 192.0.2.1:1 to 198.51.100.1:443: agent bot of tenant acme went \
          on calling before the time that quota agents had told. olga holds it. It ends by itself in \
-         90 s; `portcullis drops release 1` ends it now."
+         90 s; `portcullis drops release --drop 1` ends it now."
     );
     assert_eq!(
         explained.sentence,

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use dataplane_bundle::drops::{CardMode, CardState};
 use dataplane_drops::{Change, Pinned, Place, Subject, Target};
 use dataplane_telemetry::Nanos;
 use ebpf_loader::{
-    Attribution, Card as Program, Fault, Flow, OBJECT, Owner, Penalty, Prefix, Protocol, Reason,
-    Service, TENANTS_MAX, Tenant, Vlan, Wanted,
+    Attribution, Card as Program, Fault, Fill, Flow, Mode, OBJECT, Owner, Penalty, Prefix,
+    Protocol, Reason, Service, TENANTS_MAX, Tenant, Vlan, Wanted,
 };
 
 /// The program drops for so long after the last heartbeat; then everything passes.
@@ -25,6 +26,9 @@ pub(crate) struct Card {
     numbers: BTreeMap<Box<str>, u32>,
     services: BTreeSet<SocketAddr>,
     places: Vec<Place>,
+    interface: String,
+    mode: CardMode,
+    program_sha256: [u8; 32],
 }
 
 impl Card {
@@ -46,7 +50,22 @@ impl Card {
             ),
         }
         let numbers = (1..).zip(&tenants).map(|(number, name)| (name.clone(), number)).collect();
-        Ok(Self { program, tenants, numbers, services: BTreeSet::new(), places: Vec::new() })
+        let mut program_sha256 = [0; 32];
+        program_sha256
+            .copy_from_slice(ring::digest::digest(&ring::digest::SHA256, OBJECT).as_ref());
+        Ok(Self {
+            program,
+            tenants,
+            numbers,
+            services: BTreeSet::new(),
+            places: Vec::new(),
+            interface: interface.to_owned(),
+            mode: match attached.mode {
+                Mode::Native => CardMode::Native,
+                Mode::Generic => CardMode::Generic,
+            },
+            program_sha256,
+        })
     }
 
     /// Names of tenants in the order of their numbers, to be kept: counters go by number.
@@ -105,11 +124,22 @@ impl Card {
         keys(target).into_iter().try_for_each(|key| self.program.release(&key).map(drop))
     }
 
-    /// Packets that were dropped, of all tenants and reasons.
-    pub(crate) fn dropped(&self) -> u64 {
-        let drops =
-            (1..).zip(&self.tenants).filter_map(|(n, _)| self.program.drops(Tenant(n)).ok());
-        drops.flat_map(|drops| drops.reasons).map(|count| count.packets).sum()
+    /// What people are shown of it.
+    pub(crate) fn state(&mut self) -> CardState {
+        let numbers = (1..).zip(&self.tenants).map(|(number, _)| Tenant(number));
+        let drops = numbers.filter_map(|tenant| self.program.drops(tenant).ok());
+        let drops = drops.flat_map(|drops| drops.reasons).map(|count| count.packets).sum();
+        let fill = self.program.fill();
+        let entries: usize = fill.iter().map(|fill| fill.penalised).sum();
+        let max = |sum: u32, fill: &Fill| sum.saturating_add(fill.max);
+        CardState {
+            interface: self.interface.clone(),
+            mode: self.mode,
+            program_sha256: self.program_sha256,
+            drops,
+            entries: u32::try_from(entries).unwrap_or(u32::MAX),
+            entries_max: fill.iter().fold(0, max),
+        }
     }
 
     fn configure(&mut self) -> Result<(), Fault> {

@@ -3,12 +3,15 @@
 //! A bundle is made ready here, off the cores, and handed to all of them as one piece of news;
 //! kills and leases likewise. Nothing here is on the path of a call.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dataplane_audit_writer::Writer;
+use dataplane_bundle::drops::{DropOrder, DropsReport};
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
+use dataplane_drops::Explained;
 use dataplane_pipeline::{Configuration, Kills};
 use dataplane_sync::{BackedOut, Sink};
 
@@ -101,6 +104,7 @@ impl Hub {
     pub(crate) fn kill(&self, list: &KillList) {
         let mut state = self.state();
         state.kill_list = list.clone();
+        self.ladder.on_kills(list);
         if let Some(deployment) = state.deployment.clone() {
             let kills = state.kills(&deployment.configuration);
             self.tell_all(&News::Kills(kills));
@@ -153,6 +157,20 @@ impl Sink for Hub {
 
     fn on_leases(&self, leases: Vec<Lease>) {
         self.tell_all(&News::Leases(Arc::new(leases)));
+    }
+
+    fn drops(&self) -> Option<DropsReport> {
+        let report = self.ladder.report();
+        let cards = report.card.into_iter().collect();
+        Some(DropsReport::new(report.listed, report.counters, report.fill, cards))
+    }
+
+    fn on_drop_order(&self, order: &DropOrder) -> Result<u32, String> {
+        self.ladder.on_order(order)
+    }
+
+    fn explain_address(&self, address: IpAddr) -> Option<Explained> {
+        self.ladder.explain(address)
     }
 
     fn status(&self) -> Status {

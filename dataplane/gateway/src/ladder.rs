@@ -4,6 +4,8 @@
 //! cores as standings, go to the card as changes, and to the log as records before anything else is
 //! heard. Without a card callers are told, slowed and refused all the same; nothing is dropped.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -14,8 +16,11 @@ use std::time::Duration;
 use anyhow::Context;
 use dataplane_audit::{Body, BootId, Control, Record, Stamp};
 use dataplane_audit_writer::Lane;
+use dataplane_bundle::drops::{CardState, DropOrder, Order as Do};
+use dataplane_bundle::{KillList, KillTarget};
 use dataplane_drops::{
-    Cause, Counters, Drops, Event, Fill, Keys, Listed, Select, Settings, Standings,
+    Cause, Counters, Drops, Event, Explained, Fill, Keys, Listed, Names, Per, Refusal, Select,
+    Settings, Standings, Subject,
 };
 use dataplane_pipeline::{Configuration, Heard};
 use dataplane_telemetry::Now;
@@ -27,8 +32,13 @@ use crate::mailbox::{Mailbox, News};
 
 /// Between two looks. From an offence to its entry it is one look and two system calls.
 const TURN: Duration = Duration::from_millis(10);
+/// The card is asked for its counters each half a second.
+const LOOKS_PER_CARD: u64 = 50;
 /// What waits to be heard; more is lost, and counted.
 const WAITING_MAX: usize = 8_192;
+
+/// An order is carried out in the next look.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a core tells by.
 #[derive(Clone)]
@@ -50,6 +60,9 @@ impl Ear {
 enum Order {
     Heard(Heard),
     Configuration(Arc<Configuration>),
+    Kills(KillList),
+    Operator(DropOrder, SyncSender<Result<u32, String>>),
+    Explain(IpAddr, SyncSender<Explained>),
 }
 
 /// What the thread last published, for metrics and people.
@@ -58,8 +71,7 @@ pub(crate) struct Report {
     pub counters: Counters,
     pub fill: Fill,
     pub listed: Vec<Listed>,
-    /// Packets that the card has dropped; `None` without a card.
-    pub dropped_packets: Option<u64>,
+    pub card: Option<CardState>,
     pub lost: u64,
 }
 
@@ -111,6 +123,30 @@ impl Ladder {
         let _ = self.ear.sender.send(Order::Configuration(configuration));
     }
 
+    pub(crate) fn on_kills(&self, kills: &KillList) {
+        let _ = self.ear.sender.send(Order::Kills(kills.clone()));
+    }
+
+    /// Carries an operator's order out.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(crate) fn on_order(&self, order: &DropOrder) -> Result<u32, String> {
+        self.ask(|answer| Order::Operator(order.clone(), answer))
+            .unwrap_or_else(|| Err("the ladder's thread has ended; restart the gateway".to_owned()))
+    }
+
+    /// What is known of an address.
+    pub(crate) fn explain(&self, address: IpAddr) -> Option<Explained> {
+        self.ask(|answer| Order::Explain(address, answer))
+    }
+
+    fn ask<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Option<T> {
+        let (answer, answered) = sync_channel(1);
+        self.ear.sender.send(order(answer)).ok()?;
+        answered.recv_timeout(ANSWER).ok()
+    }
+
     pub(crate) fn report(&self) -> Report {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -140,6 +176,11 @@ struct Thread {
     mailboxes: Arc<Vec<Mailbox>>,
     kept: KeptFile,
     report: Arc<Mutex<Report>>,
+    configuration: Option<Arc<Configuration>>,
+    kills: KillList,
+    looks: u64,
+    /// By the kill's id.
+    killed: BTreeMap<String, Arc<Subject>>,
 }
 
 impl Thread {
@@ -167,6 +208,10 @@ impl Thread {
             mailboxes,
             kept,
             report,
+            configuration: None,
+            kills: KillList::default(),
+            looks: 0,
+            killed: BTreeMap::new(),
         };
         made.adopt();
         Ok(made)
@@ -189,7 +234,17 @@ impl Thread {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Heard(heard) => self.hear(&heard, now),
-                Order::Configuration(configuration) => self.configure(&configuration, now),
+                Order::Configuration(configuration) => self.configure(configuration, now),
+                Order::Kills(kills) => {
+                    self.kills = kills;
+                    self.on_causes(now);
+                }
+                Order::Operator(order, answer) => {
+                    let _ = answer.send(self.on_operator(&order, now));
+                }
+                Order::Explain(address, answer) => {
+                    let _ = answer.send(self.drops.explain(address, now));
+                }
             }
         }
         if now.mono >= self.drops.next_timer() {
@@ -216,24 +271,67 @@ impl Thread {
                 }
                 self.drops.on_authenticated(flow, flow_owner, caller, now);
             }
+            Heard::Killed { kill, flow, flow_owner, caller, at } => {
+                let Some(subject) = self.killed.get(&kill.id) else { return };
+                let (subject, caller, flow_owner) = (Arc::clone(subject), *caller, *flow_owner);
+                let (flow, at) = (*flow, *at);
+                let told_until = at;
+                let refusal = Refusal { subject, caller, flow_owner, flow, at, told_until };
+                self.drops.on_refused(&refusal, now);
+            }
             Heard::Unauthenticated { peer } => self.drops.on_unauthenticated(*peer, now),
             Heard::Closed { flow } => self.drops.on_flow_closed(flow, now),
         }
     }
 
-    fn configure(&mut self, configuration: &Configuration, now: Now) {
+    fn configure(&mut self, configuration: Arc<Configuration>, now: Now) {
         let places = configuration.places();
-        if let Err(fault) = self.drops.on_places(&places, now) {
+        if let Err(fault) = self.drops.on_places(places, now) {
             tracing::error!(%fault, "the places of tenants are not taken");
         }
-        let drops = |cause: &Cause| match cause {
-            Cause::Quota(name) => configuration.drops_by_quota(name),
-            Cause::Kill(_) => false,
-        };
-        self.drops.on_causes(drops, now);
         if let Some(card) = &mut self.card {
-            warn(card.on_places(places), "the card was not told of the places of tenants");
+            let told = card.on_places(places.to_vec());
+            warn(told, "the card was not told of the places of tenants");
         }
+        self.configuration = Some(configuration);
+        self.on_causes(now);
+    }
+
+    /// Quotas and kills as they are in force now: who is dropped by none of them is released, and
+    /// whom a new kill names is dropped at once, where its ladder drops.
+    fn on_causes(&mut self, now: Now) {
+        let Some(configuration) = &self.configuration else { return };
+        let Ok(rule) = configuration.catalog.kill_ladder() else { return };
+        let in_force = self.kills.kills.iter().filter(|kill| kill.is_active(now.wall));
+        let subjects = in_force.filter_map(|kill| {
+            let (per, names) = named(&kill.target)?;
+            let cause = Cause::Kill(kill.id.as_str().into());
+            let subject = self.keys.subject(cause, per, names, rule)?;
+            Some((kill.id.clone(), Arc::new(subject)))
+        });
+        let before = std::mem::take(&mut self.killed);
+        self.killed = subjects.collect();
+        let killed = &self.killed;
+        let still_drops = |cause: &Cause| match cause {
+            Cause::Quota(name) => configuration.drops_by_quota(name),
+            Cause::Kill(id) => rule.drop_ms(0).is_some() && killed.contains_key(&**id),
+        };
+        self.drops.on_causes(still_drops, now);
+        for (id, subject) in &self.killed {
+            if !before.contains_key(id) {
+                self.drops.on_kill(subject, now);
+            }
+        }
+    }
+
+    fn on_operator(&mut self, order: &DropOrder, now: Now) -> Result<u32, String> {
+        let by = format!("{}: {}", order.by, order.reason);
+        let done = match &order.order {
+            Do::Release(chosen) => self.drops.release_by(&chosen.select(), &by, now),
+            Do::Pin { drop, for_ms } => self.drops.pin(*drop, *for_ms, &by, now),
+        };
+        done.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+            .map_err(|fault| fault.to_string())
     }
 
     /// Records first, so that nothing is dropped that is not in the log's hands.
@@ -298,13 +396,16 @@ impl Thread {
     }
 
     fn publish(&mut self, now: Now, has_changed: bool) {
+        self.looks = self.looks.wrapping_add(1);
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.counters = self.drops.counters();
         report.fill = self.drops.fill();
         report.lost = self.lost.load(Ordering::Relaxed);
         if has_changed || !report.listed.is_empty() {
             report.listed = self.drops.list(&Select::All, now);
-            report.dropped_packets = self.card.as_ref().map(Card::dropped);
+        }
+        if has_changed || self.looks.is_multiple_of(LOOKS_PER_CARD) {
+            report.card = self.card.as_mut().map(Card::state);
         }
     }
 }
@@ -312,5 +413,25 @@ impl Thread {
 fn warn(done: Result<(), ebpf_loader::Fault>, what: &str) {
     if let Err(fault) = done {
         tracing::warn!(%fault, "{what}");
+    }
+}
+
+/// Whom a kill names, as ladders know callers; `None` for tools and servers, and for what is narrower
+/// than a caller.
+fn named(target: &KillTarget) -> Option<(Per, Names<'_>)> {
+    match target {
+        KillTarget::Tenant { tenant } => {
+            Some((Per::Tenant, Names { tenant, user: None, agent: None }))
+        }
+        KillTarget::User { tenant, user } => {
+            Some((Per::User, Names { tenant, user: Some(user), agent: None }))
+        }
+        KillTarget::Agent { tenant, agent } => {
+            Some((Per::Agent, Names { tenant, user: None, agent: Some(agent) }))
+        }
+        KillTarget::Tool { .. }
+        | KillTarget::Server { .. }
+        | KillTarget::Client { .. }
+        | KillTarget::Token { .. } => None,
     }
 }

@@ -93,8 +93,8 @@ impl QuotaRule {
 impl Configuration {
     /// What operators say is one tenant's at the network card.
     #[must_use]
-    pub fn places(&self) -> Vec<dataplane_drops::Place> {
-        Vec::new()
+    pub fn places(&self) -> &[dataplane_drops::Place] {
+        &self.catalog.places
     }
 
     /// Whether ignoring refusals of this quota may lead to dropping.

@@ -226,6 +226,7 @@ fn catalog(id: String, secret_sha256: String) -> Catalog {
         servers: servers.collect(),
         quotas: Vec::new(),
         limits: Limits::default(),
+        ..Catalog::default()
     }
 }
 

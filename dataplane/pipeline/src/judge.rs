@@ -200,6 +200,7 @@ impl Stages {
     pub(crate) fn refuse_barred(&mut self, asked: &Asked<'_>) -> Result<(), Refusal<'static>> {
         if let Some(kill) = self.kill_of_caller(asked.caller, asked.now.wall) {
             self.counters.killed += 1;
+            self.on_killed(asked, &kill);
             return Err(Refusal::Killed(kill));
         }
         self.refuse_dropped(asked)

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dataplane_bundle::Kill;
 use dataplane_drops::{Flow, Owner, REPORT_MS_MAX, Refusal as Ignorable, Rung};
 use dataplane_quota::Refusal as QuotaRefusal;
 use dataplane_telemetry::{Nanos, Now};
@@ -21,6 +22,14 @@ use crate::stages::Stages;
 #[derive(Clone, Debug)]
 pub enum Heard {
     Refused(Ignorable),
+    /// The same by a kill, whose subject the machine's shell knows.
+    Killed {
+        kill: Arc<Kill>,
+        flow: Flow,
+        flow_owner: Owner,
+        caller: Owner,
+        at: Nanos,
+    },
     /// A request's credential was good.
     Authenticated {
         flow: Flow,
@@ -87,6 +96,14 @@ impl Stages {
     pub(crate) fn is_slowed(&self, caller: &Admitted, now: Nanos) -> bool {
         let is_slowed = |one: &Counted| self.standings.of(&one.climber, now).rung != Rung::Tell;
         !self.standings.is_empty() && caller.counted.iter().any(is_slowed)
+    }
+
+    /// A kill has refused a caller.
+    pub(crate) fn on_killed(&mut self, asked: &Asked<'_>, kill: &Arc<Kill>) {
+        let (caller, flow) = (asked.caller.owner, asked.known.flow);
+        let flow_owner = asked.known.owner_with(caller);
+        let (kill, at) = (Arc::clone(kill), asked.now.mono);
+        self.tell_ladder(Heard::Killed { kill, flow, flow_owner, caller, at });
     }
 
     /// Whose packets may be dropped is refused whatever it asks, and told until when.

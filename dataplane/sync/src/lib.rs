@@ -4,13 +4,14 @@
 //! what arrives to the dataplane's [`Sink`]: bundles, kills, leases. Everything is checked before
 //! (signature, appliance, floor) and kept on disk, so that [`boot_from_disk`] starts a box that has
 //! lost its control plane, and takes it back from a bundle by which it died. The other way go
-//! acknowledgements, status, and the log's durable records.
+//! acknowledgements, status, what is dropped, and the log's durable records.
 //!
 //! Promises: a kill never waits for a bundle; nothing older, unsigned or for another box reaches the
 //! sink; losing the control plane changes nothing.
 
 mod accept;
 mod backoff;
+mod dropping;
 mod enrol;
 mod files;
 mod handle;
@@ -30,7 +31,7 @@ pub use handle::{Config, Handle, LinkState, StartFault, start};
 pub use identity::Identity;
 pub use marks::{BackedOut, DEATHS_MAX};
 pub use ship::{RECORDS_POLL_MS, RECORDS_REST_MS};
-pub use sink::{RecordSource, Sink};
+pub use sink::{DROPS_MS, RecordSource, Sink};
 pub use stored::{
     LoadFault, Standing, Stored, boot_from_disk, load_from_disk, load_identity, stopped_in_order,
 };

@@ -15,11 +15,11 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::handle::{Shared, wall};
 use crate::identity::{Identity, Key};
-use crate::{ship, stream};
+use crate::{dropping, ship, stream};
 
 /// What the tasks of one connection share.
-struct Session {
-    shared: Arc<Shared>,
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
     connection: Connection,
     /// One bundle in memory at a time, whatever is sent.
     bundles: Semaphore,
@@ -44,6 +44,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, connection: &Connection) -> String
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_status(session.clone()));
     tasks.spawn(keep_certificate(session.clone()));
+    tasks.spawn(dropping::keep(session.clone()));
     if let Some(source) = shared.records.clone() {
         let next = session.records_next.subscribe();
         tasks.spawn(ship::run(shared.clone(), connection.clone(), source, next));
@@ -72,7 +73,7 @@ async fn take(session: Arc<Session>, mut stream: RecvStream) {
 }
 
 impl Session {
-    async fn report(&self, message: &ToControl) -> Result<(), String> {
+    pub(crate) async fn report(&self, message: &ToControl) -> Result<(), String> {
         let bytes = message.encode().map_err(|refused| refused.to_string())?;
         stream::send(&self.connection, &bytes).await
     }
@@ -93,6 +94,8 @@ impl Session {
                 self.report(&ToControl::LeasesResult { result: Ok(()) }).await
             }
             ToAppliance::Certificate(certified) => self.on_certificate(certified).await,
+            ToAppliance::DropOrder(order) => self.on_drop_order(order).await,
+            ToAppliance::ExplainAddress { id, address } => self.on_explain(id, address).await,
         }
     }
 

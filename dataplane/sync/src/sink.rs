@@ -1,7 +1,14 @@
 //! What the channel hands to the dataplane, and what it asks of it.
 
+use std::net::IpAddr;
+
+use dataplane_bundle::drops::{DropOrder, DropsReport};
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
+use dataplane_drops::Explained;
+
+/// Between two looks at what is dropped. The control plane is told when it has changed.
+pub const DROPS_MS: u64 = 1_000;
 
 /// The dataplane, as the channel sees it. Methods are called from the channel's threads, `on_bundle`
 /// from another than the rest: a kill never waits for a bundle.
@@ -19,6 +26,26 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Asked every few seconds; must not block.
     fn status(&self) -> Status;
+
+    /// What is dropped now; none where this box never drops anybody. Asked each [`DROPS_MS`]; must not
+    /// block.
+    fn drops(&self) -> Option<DropsReport> {
+        None
+    }
+
+    /// Carries an operator's order out, or says why not: how many subjects were released, how many
+    /// entries are held. It may come twice. It may take a moment: it has a thread of its own.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    fn on_drop_order(&self, _order: &DropOrder) -> Result<u32, String> {
+        Err("this box drops nobody, so there is nothing to release or to hold".to_owned())
+    }
+
+    /// What is known of an address; none where this box never drops anybody. It may take a moment.
+    fn explain_address(&self, _address: IpAddr) -> Option<Explained> {
+        None
+    }
 }
 
 /// The log's durable records, for the control plane's copy.

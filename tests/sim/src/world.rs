@@ -280,8 +280,15 @@ fn catalog(spec: &WorldSpec) -> (Catalog, Vec<(String, String)>) {
         origins: Vec::new(),
     };
     let quotas = spec.quotas.clone();
-    let catalog =
-        Catalog { gateway, identity: Vec::new(), api_keys, servers, quotas, limits: spec.limits };
+    let catalog = Catalog {
+        gateway,
+        identity: Vec::new(),
+        api_keys,
+        servers,
+        quotas,
+        limits: spec.limits,
+        ..Catalog::default()
+    };
     (catalog, keys)
 }
 

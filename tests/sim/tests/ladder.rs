@@ -43,6 +43,7 @@ fn turn(world: &mut World, drops: &mut Drops) -> usize {
             }
             Heard::Unauthenticated { peer } => drops.on_unauthenticated(peer, world.now),
             Heard::Closed { flow } => drops.on_flow_closed(&flow, world.now),
+            Heard::Killed { .. } => panic!("nobody is killed here"),
         }
     }
     drops.on_timer(world.now);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{check_host, check_list, check_url};
+use super::{Ladder, check_host, check_list, check_url};
 use crate::Problem;
 use crate::bounds::LIST_MAX;
 
@@ -20,6 +20,10 @@ pub struct Gateway {
     /// `Origin` values of browsers that may call. Without any, requests with an `Origin` are refused.
     #[serde(default)]
     pub origins: Vec<String>,
+    /// What a kill of a tenant, user or agent leads to beside refusing: where it has a `drop`, to that
+    /// at once, as soon as they call on. Absent: nobody is dropped for a kill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill_ladder: Option<Ladder>,
 }
 
 fn public_url() -> String {
@@ -28,7 +32,7 @@ fn public_url() -> String {
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { public_url: public_url(), hosts: Vec::new(), origins: Vec::new() }
+        Self { public_url: public_url(), hosts: Vec::new(), origins: Vec::new(), kill_ladder: None }
     }
 }
 
@@ -43,6 +47,7 @@ impl Gateway {
                 .field("public_url")
                 .help("write scheme, host and port only: the gateway adds `/mcp`"));
         }
+        self.kill_ladder.map_or(Ok(()), |ladder| ladder.check("kill_ladder", true))?;
         check_list("hosts", &self.hosts, LIST_MAX)?;
         check_list("origins", &self.origins, LIST_MAX)?;
         self.hosts.iter().try_for_each(|host| check_host("hosts", host))?;

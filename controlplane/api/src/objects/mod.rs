@@ -9,6 +9,8 @@
 mod gateway;
 mod identity;
 mod keys;
+mod ladder;
+mod own;
 mod people;
 mod policy;
 mod quota;
@@ -17,6 +19,8 @@ mod server;
 pub use gateway::Gateway;
 pub use identity::{Claims, Identity, Jwks};
 pub use keys::ApiKey;
+pub use ladder::{DropStep, Ladder};
+pub(crate) use own::check_together;
 pub use people::{Group, Role, Tenant};
 pub(crate) use policy::check_path;
 pub use policy::{Policy, PolicyTest};

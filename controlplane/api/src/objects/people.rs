@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::check_list;
+use super::own::tags;
 use crate::Problem;
 use crate::bounds::{MEMBERS_MAX, ROLES_MAX};
 use crate::names::{check_principal, check_text, split_member};
@@ -17,6 +18,15 @@ pub struct Tenant {
     /// Every call of a disabled tenant is denied, by a rule that says so.
     #[serde(default)]
     pub disabled: bool,
+    /// Addresses and ports of the gateway that are this tenant's alone, as `10.0.0.5:443`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// Where nobody but this tenant comes from, as `192.0.2.0/24`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
+    /// VLANs that are this tenant's alone, as `120`, or `"100.7"` for one in another.
+    #[serde(default, deserialize_with = "tags", skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<String>,
 }
 
 /// `[roles.NAME]`: members get the role beside those that their token carries.
@@ -54,7 +64,8 @@ impl Tenant {
     /// # Errors
     /// Names the field that is not usable.
     pub fn check(&self) -> Result<(), Problem> {
-        check_text("description", &self.description)
+        check_text("description", &self.description)?;
+        self.places().map(drop)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Ladder;
 use crate::Problem;
 use crate::names::{check_server, split_tool};
 use crate::rate::Rate;
@@ -24,6 +25,9 @@ pub struct Quota {
     /// Only calls of this tool, as `server/tool`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// What ignoring its refusals leads to; absent: slowing, and no dropping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<Ladder>,
 }
 
 /// Whose calls are counted together.
@@ -49,6 +53,8 @@ impl Quota {
                 .field("burst")
                 .help("write how many calls may come at once, at least 1"));
         }
+        let is_whole = self.server.is_none() && self.tool.is_none() && self.per != Per::CallerTool;
+        self.ladder.map_or(Ok(()), |ladder| ladder.check("ladder", is_whole))?;
         match (&self.server, &self.tool) {
             (Some(_), Some(_)) => Err(Problem::invalid("`server` and `tool` are both written")
                 .field("tool")

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Card;
 use crate::Time;
 
 /// `POST /v1/appliances/enrolments`.
@@ -71,6 +72,12 @@ pub struct Appliance {
     /// Counters that it last told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
+    /// Network interfaces whose cards refuse for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cards: Vec<Card>,
+    /// What it counts of refusals that were ignored, and how full its tables are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// `GET /v1/status`.
@@ -85,6 +92,9 @@ pub struct Status {
     /// Objects of the revision by kind.
     pub objects: BTreeMap<String, u32>,
     pub appliances: BTreeMap<String, u32>,
+    /// Network interfaces whose cards refuse for an appliance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cards: Vec<Card>,
     /// What somebody should look at, a sentence each with the next command.
     pub attention: Vec<String>,
 }

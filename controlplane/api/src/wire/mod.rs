@@ -6,6 +6,7 @@
 mod calls;
 mod change;
 mod deny;
+mod drops;
 mod fleet;
 mod people;
 mod server;
@@ -13,6 +14,10 @@ mod server;
 pub use calls::{Call, CallsPage, Explain, Explained, Rule, TestOutcome, TestReport, TestRequest};
 pub use change::{Applied, Apply, Change, Item, Page, PutPolicy, Revision, Rollback};
 pub use deny::{Kill, KillRequest, Secret, SecretValue, Target};
+pub use drops::{
+    AddressKnown, AddressSeen, Card, CardMode, DropCause, DropTarget, Dropped, DropsExplained,
+    DropsOrdered, DropsOrderedOn, DropsPage, PinRequest, Release, ReleaseRequest, check_address,
+};
 pub use fleet::{Appliance, ApplianceState, Enrolment, EnrolmentRequest, Health, Status};
 pub use people::{
     AdminEntry, Caller, CallerKind, IssuedKey, IssuedToken, Key, KeyRequest, Me, RoleOfToken,

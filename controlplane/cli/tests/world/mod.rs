@@ -1,13 +1,16 @@
 //! A control plane in this process, an MCP server for it to ask, a folder of policies, and what the
 //! built `portcullis` says about them.
 
+pub(crate) mod dropping;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use controlplane_api::Time;
 use controlplane_server::{Clock, Config, Running};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests_fixtures::mcp::server::{self, Settings};
 use tests_fixtures::{golden, stack::Place};
 
@@ -57,6 +60,23 @@ impl World {
         let url = Some(running.url.clone());
         let token = token.trim().to_owned();
         Self { place, running, crm, token, url, transcript: String::new() }
+    }
+
+    /// An appliance that drops, known to the control plane with what it drops.
+    pub(crate) async fn dropping(&self, name: &str) -> dataplane_sync::Handle {
+        let made = self.said(&format!("appliances enrol {name} --output json"), "").json();
+        let token = made["token"].as_str().unwrap().to_owned();
+        let (dir, control) = (self.place.path(name), self.running.quic.to_string());
+        let start = move || dropping::start(&dir, &control, &token);
+        let handle = tokio::task::spawn_blocking(start).await.unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        let says = |line: &str| self.said(line, "").json();
+        while says("drops --output json") == json!([])
+            || says("appliances --output json")[0]["state"] != "current"
+        {
+            assert!(Instant::now() < until, "{:?}", handle.link());
+        }
+        handle
     }
 
     pub(crate) fn url(&self) -> &str {

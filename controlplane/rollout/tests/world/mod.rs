@@ -3,16 +3,18 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use controlplane_rollout::{Authority, Config, Directory, Report, Rollout, Secret};
+use dataplane_bundle::drops::{DropOrder, DropsReport, Order};
 use dataplane_bundle::message::{Certified, Records, Status};
 use dataplane_bundle::{
     ApplianceId, Bundle, Catalog, Draft, EnrolmentToken, GatewaySettings, Kill, KillList,
     KillTarget, Lease, Revision, Signer,
 };
+use dataplane_drops::Explained;
 use dataplane_sync::{Dirs, Handle, RecordSource, Sink};
 use dataplane_telemetry::WallNanos;
 
@@ -176,6 +178,10 @@ impl Control {
         Self::on((Ipv4Addr::LOCALHOST, 0).into(), Arc::default(), authority, &kills(1))
     }
 
+    pub(crate) fn wait<F: Future>(&self, asked: F) -> F::Output {
+        self.runtime.block_on(asked)
+    }
+
     fn on(listen: SocketAddr, memory: Arc<Memory>, secret: Vec<u8>, kills: &KillList) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().unwrap();
@@ -243,6 +249,11 @@ pub(crate) struct Seen {
     pub(crate) trying: bool,
     pub(crate) hold: bool,
     pub(crate) panicking: bool,
+    /// What it drops; none: it drops nobody.
+    pub(crate) drops: Option<DropsReport>,
+    pub(crate) orders: Vec<DropOrder>,
+    /// Carries orders out when this is false.
+    pub(crate) hold_orders: bool,
 }
 
 impl Gateway {
@@ -307,6 +318,30 @@ impl Sink for Gateway {
 
     fn status(&self) -> Status {
         Status { calls: 42, ..Status::default() }
+    }
+
+    fn drops(&self) -> Option<DropsReport> {
+        self.seen.lock().unwrap().drops.clone()
+    }
+
+    fn on_drop_order(&self, order: &DropOrder) -> Result<u32, String> {
+        let mut seen = self.seen.lock().unwrap();
+        seen.orders.push(order.clone());
+        self.changed.notify_all();
+        while seen.hold_orders {
+            seen = self.changed.wait_timeout(seen, PATIENCE).unwrap().0;
+        }
+        match &order.order {
+            Order::Release(_) => Ok(3),
+            Order::Pin { drop, .. } => Err(format!("there is no drop {drop}")),
+        }
+    }
+
+    fn explain_address(&self, address: IpAddr) -> Option<Explained> {
+        let rows = self.seen.lock().unwrap().drops.as_ref()?.rows.clone();
+        let entries = rows.into_iter().map(|row| row.listed(wall())).collect();
+        let sentence = format!("{address} is shared.");
+        Some(Explained { address, seen: dataplane_drops::Seen::SeveralTenants, sentence, entries })
     }
 }
 

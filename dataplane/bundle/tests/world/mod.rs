@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod dropping;
+
 use dataplane_bundle::{
     ApiKey, ApplianceId, CallerKind, Catalog, ClaimMap, Draft, Era, Expect, GatewaySettings,
     IdentityProvider, Inject, Per, Quota, Rate, Revision, SelfTest, Server, Signer, TenantFrom,

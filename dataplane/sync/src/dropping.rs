@@ -1,0 +1,50 @@
+//! Drops over the channel: what is dropped goes up when it has changed, orders come down.
+//!
+//! Orders reach the sink on a thread that may wait, one task each; what they did is answered under
+//! their number. A report that is lost with its connection is sent anew on the next one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane_bundle::drops::{AddressReport, DropOrder, DropsReport};
+use dataplane_bundle::message::ToControl;
+use tokio::task::spawn_blocking;
+
+use crate::session::Session;
+use crate::sink::DROPS_MS;
+
+/// Says what is dropped, whenever it has changed, until the connection ends.
+pub(crate) async fn keep(session: Arc<Session>) {
+    let mut told: Option<DropsReport> = None;
+    loop {
+        let report = session.shared.sink.drops();
+        let news =
+            report.filter(|report| told.as_ref().is_none_or(|before| !report.is_like(before)));
+        if let Some(report) = news {
+            // What cannot be told is not tried each second.
+            told = Some(report.clone());
+            if let Err(trouble) = session.report(&ToControl::Drops(report)).await {
+                session.shared.on_trouble(&format!("what is dropped is not told: {trouble}"));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(DROPS_MS)).await;
+    }
+}
+
+impl Session {
+    pub(crate) async fn on_drop_order(&self, order: DropOrder) -> Result<(), String> {
+        let (id, sink) = (order.id, self.shared.sink.clone());
+        let done = spawn_blocking(move || sink.on_drop_order(&order)).await;
+        let result = done.unwrap_or_else(|panic| Err(format!("the order failed: {panic}")));
+        self.report(&ToControl::DropOrderResult { id, result }).await
+    }
+
+    pub(crate) async fn on_explain(&self, id: u64, address: IpAddr) -> Result<(), String> {
+        let sink = self.shared.sink.clone();
+        let known = spawn_blocking(move || sink.explain_address(address)).await;
+        let explained = known.map_err(|panic| format!("{address} is not explained: {panic}"))?;
+        let explained = explained.map(AddressReport::new);
+        self.report(&ToControl::AddressExplained { id, explained }).await
+    }
+}
