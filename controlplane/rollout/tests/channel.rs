@@ -4,11 +4,11 @@ mod world;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use controlplane_rollout::{Report, Secret};
 use dataplane_bundle::Revision;
-use dataplane_sync::{Identity, load_from_disk};
+use dataplane_sync::{Identity, RECORDS_REST_MS, load_from_disk};
 use world::{Appliance, Control, Log, PATIENCE, draft, id, kills};
 
 #[test]
@@ -232,6 +232,20 @@ fn durable_records_arrive_once_in_order_and_go_on_after_a_restart() {
     fill(3_500, 4_000);
     control.memory.wait_for("records after a restart", kept(4_000));
     assert!(*control.memory.state.lock().unwrap().records == *log.lock().unwrap());
+}
+
+#[test]
+fn full_batches_of_records_leave_time_for_calls() {
+    let control = Control::start();
+    let mut appliance = Appliance::enrolled(&control, "box-1");
+    let log = Arc::new(Mutex::new(vec![vec![0; 1_000]; 3_000])); // Three batches.
+    appliance.connect_with(Some(Box::new(Log(log))), |_| {});
+    let kept = |least: usize| move |state: &world::State| state.records.len() >= least;
+    control.memory.wait_for("the first batch", kept(1));
+    let first = Instant::now();
+    control.memory.wait_for("all of them", kept(3_000));
+    // Two rests lie between, of which the first may have begun before it was seen here.
+    assert!(first.elapsed() >= Duration::from_millis(RECORDS_REST_MS), "{:?}", first.elapsed());
 }
 
 /// As if half of the certificate's life were over.

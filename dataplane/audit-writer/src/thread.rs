@@ -36,8 +36,10 @@ const GATHERED_RECORDS: usize = 256;
 const FIRST_CALLS_NS: u64 = 1_000_000_000;
 const FIRST_CALLS_BYTES: u64 = 8 << 20;
 
-/// A mark is kept after so many bytes of groups: what a start after a crash reads.
+/// A mark is kept after so many bytes of groups, what a start after a crash reads, and not again for so
+/// long.
 const MARK_BYTES: u64 = 256 << 10;
+const MARK_NS: u64 = 100_000_000;
 
 /// The lane number in records that the log writes itself.
 const OWN_LANE: u16 = u16::MAX;
@@ -77,8 +79,9 @@ pub(crate) struct Thread {
     checkpointed: (u64, Nanos),
     /// The last checkpoint's size and root.
     kept: (u64, [u8; 32]),
-    /// Of the last mark: the segment, and the bytes that were left in it.
+    /// Of the last mark: the segment, and the bytes that were left in it; and when it was.
     marked: (u64, u64),
+    marked_at: Nanos,
     told_damage: bool,
     /// Only the log's own records are written: a start begins with one block, alone, which is what
     /// [`crate::disk::read_behind`] relies on.
@@ -135,6 +138,7 @@ impl Thread {
             checkpointed: (0, now.mono),
             kept: opened.kept.map_or((0, [0; 32]), |kept| (kept.size, kept.root)),
             marked: opened.log.segment().unwrap_or_default(),
+            marked_at: now.mono,
             told_damage: false,
             is_opening: true,
             opened: now.mono,
@@ -405,7 +409,9 @@ impl Thread {
     fn keep_mark(&mut self) {
         let Some((number, left)) = self.log.segment() else { return };
         let (marked, left_then) = self.marked;
-        if number != marked || left_then.saturating_sub(left) >= MARK_BYTES {
+        let is_due = left_then.saturating_sub(left) >= MARK_BYTES
+            && now().mono.since(self.marked_at) >= MARK_NS;
+        if number != marked || is_due {
             self.mark();
         }
     }
@@ -413,6 +419,7 @@ impl Thread {
     fn mark(&mut self) {
         if let Some(mark) = self.log.mark(self.kept, false) {
             self.marked = self.log.segment().unwrap_or_default();
+            self.marked_at = now().mono;
             self.housekeeper.mark(mark);
         }
     }

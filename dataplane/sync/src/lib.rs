@@ -30,7 +30,7 @@ pub use files::{Dirs, Floor};
 pub use handle::{Config, Handle, LinkState, StartFault, start};
 pub use identity::Identity;
 pub use marks::{BackedOut, DEATHS_MAX};
-pub use ship::RECORDS_POLL_MS;
+pub use ship::{RECORDS_POLL_MS, RECORDS_REST_MS};
 pub use sink::{DROPS_MS, RecordSource, Sink};
 pub use stored::{
     LoadFault, Standing, Stored, boot_from_disk, load_from_disk, load_identity, stopped_in_order,

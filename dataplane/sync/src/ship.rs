@@ -18,8 +18,9 @@ use crate::stream;
 
 /// How often the log is asked for more when nobody says that there is.
 pub const RECORDS_POLL_MS: u64 = 250;
-/// Between two batches, unless the last one was full.
-const RECORDS_REST_MS: u64 = 200;
+/// Between two batches, full ones too: at most 4 MiB a second are taken from calls for the copy. What
+/// more there is waits in the log until there is less.
+pub const RECORDS_REST_MS: u64 = 250;
 /// A batch that is not acknowledged after this long is sent again.
 const STORED_MS_MAX: u64 = 30_000;
 
@@ -43,14 +44,9 @@ pub(crate) async fn run(
             let _ = timeout(poll, shared.records_ready.notified()).await;
             continue;
         }
-        let mut is_full = false;
         let sent = match read(&source, first).await {
             Ok(batch) if batch.records.is_empty() => Ok(()),
-            Ok(batch) => {
-                is_full = batch.records.iter().map(|record| Records::cost(record)).sum::<usize>()
-                    > Records::ROOM / 2;
-                send(&connection, batch).await
-            }
+            Ok(batch) => send(&connection, batch).await,
             Err(reason) => Err(reason),
         };
         if let Err(trouble) = sent {
@@ -61,9 +57,7 @@ pub(crate) async fn run(
         }
         let _ = timeout(Duration::from_millis(STORED_MS_MAX), next.changed()).await;
         // What comes meanwhile goes as one batch: many small ones would cost the cores their time.
-        if !is_full {
-            tokio::time::sleep(Duration::from_millis(RECORDS_REST_MS)).await;
-        }
+        tokio::time::sleep(Duration::from_millis(RECORDS_REST_MS)).await;
     }
 }
 
