@@ -13,11 +13,13 @@ use dataplane_audit::{
     Batch, Body, BootId, Call, CallId, CallerNames, Checkpoint, GROUP_BYTES_MAX, NoteSigner, Phase,
     Record, Stamp,
 };
+use dataplane_bundle::drops::{CardMode, CardState, DropOrder, DropRow, DropsReport, Order};
 use dataplane_bundle::message::{Hello, Records, Status, ToAppliance, ToControl};
 use dataplane_bundle::{
     ApplianceId, CallerKind, Catalog, Draft, Era, Expect, GatewaySettings, Kill, KillList,
     KillTarget, Lease, Revision, SelfTest, Server, Signer, TestCaller, Timeouts, Tool,
 };
+use dataplane_drops::{Cause, Flow, Per, Prefix, Target};
 use dataplane_telemetry::{Nanos, WallNanos};
 use serde_json::json;
 
@@ -55,6 +57,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("kills", ToAppliance::Kills(kills)),
         ("leases", ToAppliance::Leases(vec![lease])),
         ("stored", ToAppliance::RecordsStored { next: 9 }),
+        ("drop_order", ToAppliance::DropOrder(drop_order())),
+        ("explain", ToAppliance::ExplainAddress { id: 3, address: [192, 0, 2, 7].into() }),
     ];
     for (name, message) in to_appliance {
         seeds.push(("push_message", name, message.encode().unwrap().to_vec()));
@@ -64,12 +68,54 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("hello", ToControl::Hello(hello)),
         ("status", ToControl::Status(status)),
         ("records", ToControl::Records(records)),
+        ("drops", ToControl::Drops(drops())),
+        (
+            "order_refused",
+            ToControl::DropOrderResult { id: 3, result: Err("no drop 7".to_owned()) },
+        ),
         ("refused", ToControl::BundleResult { revision: Revision(7), result: refused }),
     ];
     for (name, message) in to_control {
         seeds.push(("push_message", name, message.encode().unwrap().to_vec()));
     }
     seeds
+}
+
+fn drop_order() -> DropOrder {
+    let (by, reason) = ("olga".to_owned(), "they called".to_owned());
+    DropOrder { id: 3, by, reason, order: Order::Pin { drop: 7, for_ms: 60_000 } }
+}
+
+fn drops() -> DropsReport {
+    let address = [192, 0, 2, 7].into();
+    let row = |target| DropRow {
+        drop: 7,
+        target,
+        tenant: "acme".to_owned(),
+        user: None,
+        agent: Some("bot".to_owned()),
+        per: Per::Agent,
+        cause: Cause::Quota("agents".into()),
+        since: NOW,
+        until: WallNanos(NOW.0 + 60_000_000_000),
+        level: 1,
+        pinned_by: Some("olga".to_owned()),
+    };
+    let card = CardState {
+        interface: "eth0".to_owned(),
+        mode: CardMode::Generic,
+        program_sha256: [7; 32],
+        drops: 9,
+        entries: 3,
+        entries_max: 16_384,
+    };
+    let flow = Flow::new((address, 40_000).into(), ([198, 51, 100, 1], 443).into());
+    let rows = vec![
+        row(Target::Flow(flow)),
+        row(Target::Source(Prefix::source(address))),
+        row(Target::Vlan { outer: 100, inner: 7 }),
+    ];
+    DropsReport { entries: 3, rows, cards: vec![card], ..DropsReport::default() }
 }
 
 fn table() -> Vec<u8> {
