@@ -153,7 +153,7 @@ impl Admin {
             page.sample(metric, &[], value);
         }
         if let Some(card) = ladder.card {
-            page.sample(metrics::CARD_DROPPED, &[("interface", &card.interface)], card.drops);
+            page.sample(metrics::CARD_DROPPED, &[], card.drops);
         }
         page.sample(metrics::LEASES, &[], first(|one| one.leases));
         page.sample(metrics::CONTROL_CONNECTED, &[], u8::from((self.is_connected)()));

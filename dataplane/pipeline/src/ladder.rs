@@ -92,9 +92,10 @@ impl Stages {
         }
     }
 
-    /// Whether this caller's connections are closed after each answer.
+    /// Whether this caller's connections are closed after each answer. Those of who is dropped stay:
+    /// a new one would cost a handshake, and what comes on these dies at the card.
     pub(crate) fn is_slowed(&self, caller: &Admitted, now: Nanos) -> bool {
-        let is_slowed = |one: &Counted| self.standings.of(&one.climber, now).rung != Rung::Tell;
+        let is_slowed = |one: &Counted| self.standings.of(&one.climber, now).rung == Rung::Slow;
         !self.standings.is_empty() && caller.counted.iter().any(is_slowed)
     }
 

@@ -102,7 +102,7 @@ fn who_ignores_refusals_is_told_then_slowed_then_refused_whatever_it_asks() {
     // The first refusal tells a time, ten ignore it; ten more on connections that are closed.
     assert_eq!(rungs[..11], [(false, false); 11]);
     assert_eq!(rungs[11..21], [(true, false); 10]);
-    assert_eq!(rungs[21..], [(true, true); 9]);
+    assert_eq!(rungs[21..], [(false, true); 9]);
     // Every method and endpoint is refused now, with the time; the record says by which quota.
     for request in [
         modern("/mcp", &ann.key, json!(1), "tools/list", json!({})),

@@ -1,0 +1,169 @@
+//! An agent that ignores its refusals: told, slowed, refused, and its packets dropped at the card,
+//! here the loopback interface, while its neighbour behind the same address notices nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use dataplane_audit::{Body, Control};
+use serde_json::{Value, json};
+use tests_e2e::{Agent, Door, Era, acknowledged, code_of, play, records, skip, told};
+use tests_fixtures::stack::{SystemSpec, wait_until};
+
+const OVER_QUOTA: i64 = -31_429;
+/// The first drop.
+const DROP: Duration = Duration::from_secs(3);
+
+/// One call an hour; ten ignored refusals slow, ten more drop.
+fn spec() -> SystemSpec {
+    let mut spec = SystemSpec::usual();
+    spec.folder.entry("portcullis.toml".into()).and_modify(|text| {
+        *text = text.replace("60000/min", "1/hour").replace("10000", "1");
+        text.push_str(
+            "\n[quotas.callers.ladder]\nignored_refusals = 10\ngrace_ms = 0\n\
+             drop = { ignored_refusals = 10, drop_ms_first = 3000 }\n",
+        );
+    });
+    spec
+}
+
+/// A bpf file system of the test's own. Unmounted when dropped.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn new() -> Option<Self> {
+        let path = std::env::temp_dir().join(format!("portcullis-pins-{}", std::process::id()));
+        std::fs::create_dir_all(&path).ok()?;
+        let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&path).status().ok()?;
+        mounted.success().then_some(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // What is pinned lets go of the interface when its file is gone.
+        let _ = std::fs::remove_dir_all(self.0.join("portcullis"));
+        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Calls without waiting until everything is refused; the connection is then open.
+fn ignore_refusals(door: &Door, token: &str) -> anyhow::Result<(Agent, usize)> {
+    let mut agent = Agent::connect(door, Era::Modern, "/mcp", token)?;
+    let begun = Instant::now();
+    for number in 0.. {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "never dropped, {number} calls");
+        let call = json!({"name": "crm__get_orders", "arguments": {"customer": "c"}});
+        let Ok(reply) = agent.ask("tools/call", &call) else {
+            agent = Agent::connect(door, Era::Modern, "/mcp", token)?;
+            continue;
+        };
+        let answer = reply.answer()?;
+        if number > 0 {
+            ensure!(code_of(&answer) == Some(OVER_QUOTA) && reply.status == 429, "{answer}");
+        }
+        if answer["error"]["message"].as_str().unwrap_or_default().contains("everything") {
+            return Ok((agent, number));
+        }
+        if reply.header("connection") == Some("close") {
+            agent = Agent::connect(door, Era::Modern, "/mcp", token)?;
+        }
+    }
+    unreachable!("the numbers do not end")
+}
+
+/// What the gateway has put on record of ladders: what, and of what.
+fn steps(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut steps = Vec::new();
+    records::each(folder, |_, record| {
+        if let Body::Control(Control::LadderStep { what, target, .. }) = &record.body {
+            steps.push(((*what).to_owned(), (*target).to_owned()));
+        }
+    })?;
+    Ok(steps)
+}
+
+#[test]
+fn who_ignores_refusals_is_refused_whatever_it_asks_without_a_card_too() {
+    play(&spec(), |system| {
+        let door = Door::of(system)?;
+        let token = system.token_of("ann", &["support"])?;
+        let (mut agent, _) = ignore_refusals(&door, &token)?;
+        let listed = agent.ask("tools/list", &json!({}))?;
+        ensure!(listed.status == 429, "{}", listed.text());
+        ensure!(system.metric("portcullis_ladder_slowed_total")? == 1);
+        ensure!(system.metric("portcullis_ladder_drops_total")? == 1);
+        let token = system.token_of("bob", &["support"])?;
+        let answer = Agent::connect(&door, Era::Modern, "/mcp", &token)?
+            .call("crm__get_orders", json!({"customer": "c"}))?;
+        ensure!(code_of(&answer).is_none(), "{answer}");
+        wait_until(Duration::from_secs(30), "the drop's end", || {
+            agent.ask("tools/list", &json!({})).ok().filter(|reply| reply.status == 200)
+        })?;
+        Ok(())
+    });
+}
+
+#[test]
+fn packets_die_at_the_card_and_the_neighbours_do_not() {
+    let test = "packets_die_at_the_card_and_the_neighbours_do_not";
+    let Some(pins) = Pins::new() else {
+        return skip(test, "mounting a bpf file system needs root");
+    };
+    let mut spec = spec();
+    let below = pins.path().join("portcullis");
+    let arguments = ["--card-interface", "lo", "--card-pins", &below.display().to_string()];
+    spec.gateway.extend(arguments.map(str::to_owned));
+    play(&spec, |system| {
+        acknowledged(system)?;
+        let door = Door::of(system)?;
+        let token = system.token_of("ann", &["support"])?;
+        let (mut agent, calls) = ignore_refusals(&door, &token)?;
+        let refused = Instant::now();
+        // Its next packets are not answered, not even refused.
+        let dropped = || system.metric("portcullis_card_dropped_packets_total").ok();
+        wait_until(Duration::from_secs(2), "the entry", || {
+            (system.metric("portcullis_drop_entries").ok()? > 0).then_some(())
+        })?;
+        let call = json!({"name": "crm__get_orders", "arguments": {"customer": "c"}});
+        agent.wire.send(&agent.request(&json!(1), "tools/call", &call))?;
+        ensure!(agent.wire.is_quiet_for(Duration::from_millis(800)), "it was answered");
+        wait_until(Duration::from_secs(2), "dropped packets", || dropped().filter(|n| *n > 0))?;
+        // Another caller from the same address, meanwhile.
+        let others = system.token_of("bob", &["support"])?;
+        let mut bob = Agent::connect(&door, Era::Modern, "/mcp", &others)?;
+        let answer = bob.call("crm__get_orders", json!({"customer": "c"}))?;
+        ensure!(code_of(&answer).is_none(), "{answer}");
+        // An operator sees who, by what and until when.
+        let rows = wait_until(Duration::from_secs(5), "the list of drops", || {
+            let (_, page) = system.api("GET", "/v1/drops", None).ok()?;
+            page["items"].as_array().filter(|rows| !rows.is_empty()).cloned()
+        })?;
+        let row: &Value = rows.first().context("a row")?;
+        ensure!(row["tenant"] == "acme" && row["user"] == "ann", "{row}");
+        ensure!(row.to_string().contains("callers"), "{row}");
+        // What was sent again meanwhile is answered once it has ended by itself.
+        let reply = agent.wire.reply()?;
+        ensure!(reply.status == 429 && !reply.text().contains("everything"), "{}", reply.text());
+        ensure!(refused.elapsed() >= DROP / 2, "{:?}", refused.elapsed());
+        told(&format!(
+            "dropped after {calls} calls; answered again {:.1} s later",
+            refused.elapsed().as_secs_f64()
+        ));
+        ensure!(system.metric("portcullis_drop_entries")? == 0);
+        let folder = records::folder(system);
+        let steps = wait_until(Duration::from_secs(5), "the records", || {
+            let steps = steps(&folder).ok()?;
+            steps.iter().any(|(what, _)| what == "expired").then_some(steps)
+        })?;
+        let whats: Vec<&str> = steps.iter().map(|(what, _)| what.as_str()).collect();
+        ensure!(whats.first() == Some(&"slowed") && whats.contains(&"made"), "{steps:?}");
+        Ok(())
+    });
+}
