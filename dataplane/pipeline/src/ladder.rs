@@ -2,7 +2,8 @@
 //!
 //! The machine ([`dataplane_drops::Drops`]) is one for the box. A core tells it of refusals, of who
 //! uses a connection and of who has no credential, and asks nobody: it reads the newest
-//! [`Standings`], which are empty on most days. What finds no room in the queue is lost and counted.
+//! [`dataplane_drops::Standings`], which are empty on most days. What finds no room in the queue is
+//! lost and counted.
 
 use std::net::IpAddr;
 use std::sync::Arc;

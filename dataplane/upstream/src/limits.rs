@@ -12,8 +12,10 @@ pub const SESSION_ID_BYTES_MAX: usize = 1_024;
 /// Bytes of a server's URL. **Ours.**
 pub const URL_BYTES_MAX: usize = 2_048;
 
-/// Idle connections of one core to one server. **Ours:** above it, new ones cost less than keeping.
-pub const POOL_IDLE_MAX: usize = 64;
+/// Idle connections of one core to one server. **Ours:** calls come and go in groups, with the log's
+/// writes, so nearly all of a busy core's connections are idle at once; with fewer places it would
+/// open and close them all day.
+pub const POOL_IDLE_MAX: usize = 256;
 
 /// How long an idle connection is kept, unless the server asks for less: below the 5 s after which
 /// Node (`keepAliveTimeout`) and uvicorn (`--timeout-keep-alive`) close theirs.

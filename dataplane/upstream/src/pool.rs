@@ -1,7 +1,7 @@
 //! Idle connections of one core to one server.
 //!
 //! The freshest goes first, so that a quiet hour lets the others expire. Nothing is closed here: what
-//! is given back to the caller, the caller closes. No allocation after `new`.
+//! is given back to the caller, the caller closes. Its memory grows to what was idle at once, and stays.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ impl<C> Pool<C> {
     /// At most `idle_max` connections, each for at most `idle_ns`.
     #[must_use]
     pub fn new(idle_max: usize, idle_ns: u64) -> Self {
-        Self { idle: VecDeque::with_capacity(idle_max), idle_max, idle_ns }
+        Self { idle: VecDeque::new(), idle_max, idle_ns }
     }
 
     #[must_use]

@@ -99,7 +99,8 @@ struct Compare {
     /// Seconds of a shot; processor time is counted in steps of 10 ms.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    #[arg(long, default_value_t = 32)]
+    /// At saturation each has one call under way: with too few, what is measured waits for its disk.
+    #[arg(long, default_value_t = 128)]
     connections: usize,
     /// Jobs a second of the open loop, several with commas; 0 for saturation alone.
     #[arg(long, value_delimiter = ',', default_value = "1500")]

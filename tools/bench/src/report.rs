@@ -10,6 +10,9 @@ use crate::compare::{Chapter, REFERENCE, Series, Shot};
 use crate::mix::Mix;
 use crate::rig::Kind;
 
+/// Below it a processor was not the bottleneck, and its calls shared less than they could.
+const BUSY_MIN: f64 = 0.75;
+
 /// Everything of a comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -128,6 +131,9 @@ fn line(row: &Row) -> String {
         row.p999_us,
         row.resident_mib
     );
+    if row.offered_per_second.is_none() && row.busy.median < BUSY_MIN {
+        text += "  ! not saturated: it waited, and idling costs: more --connections, or a faster load core\n";
+    }
     if row.failed + row.unsent + row.reconnects > 0 {
         let why = row.first_failure.as_deref().unwrap_or("no failure");
         let _ = writeln!(
@@ -216,6 +222,7 @@ mod tests {
         let table = report.table();
         assert!(table.starts_with("On a rig.\n\ndenial, saturation\n"), "{table}");
         assert!(table.contains("haproxy-tls (relays)"), "{table}");
+        assert!(table.contains("  ! not saturated"), "1.5 ms of work in a second: {table}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["rows"][0]["did"], "call");
     }
