@@ -14,8 +14,8 @@ use crate::table::{Put, Table};
 #[derive(Debug)]
 pub(crate) struct Sightings {
     table: Table<Sighting>,
-    /// For each set of the table, when a sighting found no place there.
-    lost: Box<[Option<Nanos>]>,
+    /// For each set of the table, when a sighting found no place there; 0 for never.
+    lost: Box<[u64]>,
     memory_ns: u64,
     certain_after_ns: u64,
     unauthenticated_ns: u64,
@@ -51,7 +51,7 @@ impl Sightings {
     pub(crate) fn new(settings: &Settings) -> Self {
         let table = Table::new(settings.sources_max.saturating_mul(2));
         Self {
-            lost: vec![None; table.sets()].into(),
+            lost: vec![0; table.sets()].into(),
             table,
             memory_ns: settings.memory_ms * MS,
             certain_after_ns: settings.certain_after_ms * MS,
@@ -84,7 +84,7 @@ impl Sightings {
         if let Put::Full = self.table.put(key, new, is_over) {
             self.crowded += 1;
             if let Some(lost) = self.lost.get_mut(self.table.set_of(key)) {
-                *lost = Some(now);
+                *lost = now.0.max(1);
             }
         }
     }
@@ -92,7 +92,7 @@ impl Sightings {
     /// Whose an address is, at one grain.
     pub(crate) fn known(&self, key: u128, per: Per, now: Nanos) -> Known {
         let Some(found) = self.table.get(key) else { return Known::Unsure };
-        let lost = self.lost.get(self.table.set_of(key)).copied().flatten();
+        let lost = self.lost.get(self.table.set_of(key)).copied().filter(|at| *at != 0).map(Nanos);
         // What was lost cannot have been an address that had its place already.
         let may_be_lost =
             lost.is_some_and(|at| found.first >= at && now.since(at) < self.memory_ns);

@@ -34,8 +34,8 @@ use crate::mailbox::{Mailbox, News};
 const TURN: Duration = Duration::from_millis(10);
 /// The card is asked for its counters each half a second.
 const LOOKS_PER_CARD: u64 = 50;
-/// What waits to be heard; more is lost, and counted.
-const WAITING_MAX: usize = 8_192;
+/// What waits to be heard; more is lost, and counted: 200,000 a second.
+const WAITING_MAX: usize = 2_048;
 
 /// An order is carried out in the next look.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -31,8 +31,8 @@ use crate::upstreams::{Upstreams, raw_fd};
 
 /// How often deadlines are looked at, and the longest that an intent waits for its group.
 const SWEEP: Duration = Duration::from_millis(100);
-/// Entries of the ring: enough for a thousand connections' operations in one turn.
-const RING_ENTRIES: u32 = 4_096;
+/// Entries of the ring. A turn with more operations enters the kernel once more.
+const RING_ENTRIES: u32 = 1_024;
 
 /// What a core is started with.
 pub(crate) struct Start {

@@ -37,7 +37,7 @@ enum State {
 }
 
 impl<S: AsRef<[u8]> + AsMut<[u8]>> Leases<S> {
-    /// No leases yet. Wipes `storage`.
+    /// No leases yet. What `storage` held stays where no value comes to lie.
     pub fn new(storage: S) -> Self {
         Self { space: Space::new(storage), secrets: Vec::new() }
     }

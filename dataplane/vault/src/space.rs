@@ -1,5 +1,6 @@
-//! Where values lie in the storage: packed from its start, the rest free and zero.
+//! Where values lie in the storage: packed from its start, what was freed zero again.
 //!
+//! Storage that nothing was put into is not touched, so locked memory costs what it holds.
 //! A value that goes is wiped and the later ones move down, so that free space is always one piece.
 //! Values change when a secret is set, not when a call is made: moving 64 KiB then is no cost.
 
@@ -27,9 +28,7 @@ impl Place {
 }
 
 impl<S: AsRef<[u8]> + AsMut<[u8]>> Space<S> {
-    /// Wipes what the storage held.
-    pub(crate) fn new(mut storage: S) -> Self {
-        storage.as_mut().zeroize();
+    pub(crate) const fn new(storage: S) -> Self {
         Self { storage, used: 0 }
     }
 
@@ -65,7 +64,9 @@ impl<S: AsRef<[u8]> + AsMut<[u8]>> Space<S> {
 
 impl<S: AsMut<[u8]>> Drop for Space<S> {
     fn drop(&mut self) {
-        self.storage.as_mut().zeroize();
+        if let Some(used) = self.storage.as_mut().get_mut(..self.used) {
+            used.zeroize();
+        }
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_is_wiped_and_the_rest_moves_down() {
-        let mut space = Space::new(vec![0xaa; 12]);
+        let mut space = Space::new(vec![0; 12]);
         let places = [&b"abc"[..], b"de", b"fghi"].map(|value| space.add(value).unwrap());
         assert!(space.add(b"wxyz").is_none());
         space.remove(places[1]);
