@@ -109,7 +109,6 @@ fn settings() -> Settings {
         flows_max: 8,
         sources_max: 4,
         entries_max: 12,
-        ..Settings::default()
     }
 }
 
