@@ -53,7 +53,6 @@ pub(crate) fn settings() -> Settings {
         flows_max: 128,
         sources_max: 64,
         entries_max: 128,
-        ..Settings::default()
     }
 }
 
