@@ -77,6 +77,7 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
         limits: bundle::Limits::default(),
         places,
         kill_ladder: set.gateway.kill_ladder.map(|ladder| ladder.rule()),
+        attribution: set.gateway.attribution.map(|written| written.rule()),
     })
 }
 

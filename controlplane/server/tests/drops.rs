@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use dataplane_bundle::drops::{CardMode, CardState, DropOrder, DropRow, DropsReport, Order};
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
-use dataplane_drops::{Cause, DropRule, Explained, LadderRule, Per, Seen, Target};
+use dataplane_drops::{Attribution, Cause, DropRule, Explained, LadderRule, Per, Seen, Target};
 use dataplane_sync::{Dirs, Handle, Sink, Standing};
 use dataplane_telemetry::WallNanos;
 use reqwest::Method;
@@ -160,6 +160,7 @@ fn count(page: &Value) -> usize {
 async fn what_a_folder_says_of_ladders_and_places_reaches_the_appliance() {
     let plane = Plane::start().await;
     let main = "[gateway.kill_ladder.drop]\ndrop_ms_first = 60_000\n\
+                [gateway.attribution]\ncertain_after_ms = 5_000\n\
                 [tenants.acme]\nservices = [\"10.0.0.5:443\"]\nprefixes = [\"192.0.2.0/24\"]\n\
                 vlans = [120, \"100.7\"]\n\
                 [quotas.agents]\nper = \"agent\"\ncalls = \"600/min\"\n\
@@ -173,6 +174,8 @@ async fn what_a_folder_says_of_ladders_and_places_reaches_the_appliance() {
     assert_eq!(catalog.quotas[0].ladder, Some(ladder));
     assert_eq!(catalog.quotas[1].ladder, None);
     assert_eq!(catalog.kill_ladder().unwrap().drop_ms(0), Some(60_000));
+    let attribution = Attribution { certain_after_ms: 5_000, ..Attribution::default() };
+    assert_eq!(catalog.attribution, Some(attribution));
     let places: Vec<String> =
         catalog.places.iter().map(|place| format!("{}: {}", place.tenant, place.target)).collect();
     assert_eq!(
@@ -372,4 +375,6 @@ async fn a_folder_with_a_wrong_ladder_or_place_is_refused_where_it_stands() {
     assert_eq!(refused(both).await, (4, "tenants.zeta.vlans".to_owned()));
     let kills = "[gateway.kill_ladder.drop]\ndrop_ms_max = 99\n";
     assert_eq!(refused(kills).await, (2, "gateway.kill_ladder.drop.drop_ms_max".to_owned()));
+    let seen = "[gateway.attribution]\nunauthenticated_ms = 999\n";
+    assert_eq!(refused(seen).await, (2, "gateway.attribution.unauthenticated_ms".to_owned()));
 }

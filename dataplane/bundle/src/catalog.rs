@@ -4,7 +4,7 @@
 //! Tool definitions and key sets travel as text that the control plane has validated: here only
 //! their length is looked at, so that 500 tools are read within milliseconds.
 
-use dataplane_drops::{LadderRule, Place, Rule, RuleFault};
+use dataplane_drops::{Attribution, LadderRule, Place, Rule, RuleFault};
 use dataplane_telemetry::WallNanos;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub struct Catalog {
     /// What calling on after a kill leads to; absent: a kill drops nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_ladder: Option<LadderRule>,
+    /// How long what was seen at an address counts; absent: the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
 }
 
 impl Catalog {

@@ -40,6 +40,8 @@ impl Catalog {
         self.quotas.iter().try_for_each(Quota::check)?;
         distinct("quotas", self.quotas.iter().map(|quota| quota.name.as_str()))?;
         self.kill_ladder().map_err(|fault| ladder("kill_ladder", fault))?;
+        let attribution = self.attribution.unwrap_or_default().check();
+        attribution.map_err(|fault| ladder("attribution", fault))?;
         self.check_places()?;
         self.limits.check()
     }

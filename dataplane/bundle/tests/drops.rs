@@ -9,8 +9,8 @@ use dataplane_bundle::drops::{
 use dataplane_bundle::limits::{IDENTITY_BYTES_MAX, REASON_BYTES_MAX};
 use dataplane_bundle::message::{HEAD_BYTES, Head, ToAppliance, ToControl};
 use dataplane_drops::{
-    Cause, Counters, DropRule, Fill, LadderRule, Listed, PIN_MS_MAX, PLACES_MAX, Place, Prefix,
-    Target,
+    Attribution, Cause, Counters, DropRule, Fill, LadderRule, Listed, PIN_MS_MAX, PLACES_MAX,
+    Place, Prefix, Target,
 };
 use dataplane_telemetry::WallNanos;
 use world::dropping::{card, known, order, report, row, targets};
@@ -186,6 +186,7 @@ fn places_travel_and_their_unknown_fields_are_refused() {
     with.places = targets().skip(2).map(|target| place("acme", target)).collect();
     with.kill_ladder =
         Some(LadderRule { drop: Some(DropRule::default()), ..LadderRule::default() });
+    with.attribution = Some(Attribution { certain_after_ms: 5_000, ..Attribution::default() });
     let text = serde_json::to_string(&with).unwrap();
     let read = |text: &str| serde_json::from_str::<dataplane_bundle::Catalog>(text);
     assert_eq!(read(&text).unwrap(), with);
@@ -195,11 +196,11 @@ fn places_travel_and_their_unknown_fields_are_refused() {
     }
     // What says nothing of drops reads as before.
     let text = serde_json::to_string(&catalog()).unwrap();
-    assert!(!text.contains("places") && !text.contains("kill_ladder"));
+    assert!(!["places", "kill_ladder", "attribution"].iter().any(|field| text.contains(field)));
 }
 
 #[test]
-fn the_ladder_of_kills_is_within_its_bounds() {
+fn the_ladder_of_kills_and_the_memory_of_addresses_are_within_their_bounds() {
     let mut with = catalog();
     let drop = DropRule { drop_ms_max: 3_600_001, ..DropRule::default() };
     with.kill_ladder = Some(LadderRule { drop: Some(drop), ..LadderRule::default() });
@@ -207,4 +208,7 @@ fn the_ladder_of_kills_is_within_its_bounds() {
     assert_eq!(refused, "kill_ladder.drop.drop_ms_max: \"3600001\" is out of its bounds");
     with.kill_ladder = None;
     assert_eq!(with.kill_ladder().unwrap().drop_ms(0), None);
+    with.attribution = Some(Attribution { certain_after_ms: 999, ..Attribution::default() });
+    let refused = with.check().unwrap_err().to_string();
+    assert_eq!(refused, "attribution.certain_after_ms: \"999\" is out of its bounds");
 }

@@ -10,7 +10,7 @@ use dataplane_telemetry::{Nanos, Now};
 
 use crate::entries::{Change, Entries, Entry, Event, Made, What, Why, wall};
 use crate::ladder::{Heard, Ladder, Rung};
-use crate::limits::{ENTRIES_PER_SUBJECT_MAX, MS, SLOWED_MAX, SWEEP_NS, Settings};
+use crate::limits::{Attribution, ENTRIES_PER_SUBJECT_MAX, MS, SLOWED_MAX, SWEEP_NS, Settings};
 use crate::names::{Cause, Keys, Owner, Per, Subject};
 use crate::place::{Flow, Prefix, Target};
 use crate::places::{Place, PlaceFault, Places};
@@ -187,6 +187,17 @@ impl Drops {
         heard.rung
     }
 
+    /// How long what is seen at an address counts, from the configuration. What is dropped already is
+    /// dropped until its end: it was judged by what counted then. Wrong: what was there stays.
+    ///
+    /// # Errors
+    /// The field, and what it may be.
+    pub fn on_attribution(&mut self, attribution: Attribution) -> Result<(), RuleFault> {
+        self.settings.attribution = attribution.check()?;
+        self.sightings.count(&attribution);
+        Ok(())
+    }
+
     /// What tenants have, from the configuration. Wrong: what was there stays.
     ///
     /// # Errors
@@ -299,7 +310,7 @@ impl Drops {
             self.release(&source, Why::Shared, now);
         }
         self.unslow_shared(source_key, now.mono);
-        let shared_until = now.mono.plus(self.settings.memory_ms * MS);
+        let shared_until = now.mono.plus(self.settings.attribution.memory_ms * MS);
         let places = if is_placed { 0 } else { self.places.len() };
         for number in 0..places {
             if let Some(place) = self.places.contradict(number, flow, &owner, shared_until) {

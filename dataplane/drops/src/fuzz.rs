@@ -10,8 +10,9 @@ use std::sync::Arc;
 use dataplane_telemetry::{Nanos, Now, WallNanos};
 
 use crate::{
-    Cause, Change, DropRule, Drops, Flow, Keys, LadderRule, Listed, Names, Owner, PIN_MS_MAX, Per,
-    Pinned, Place, Prefix, Refusal, Rung, Select, Settings, Standings, Subject, Target, What, Why,
+    Attribution, Cause, Change, DropRule, Drops, Flow, Keys, LadderRule, Listed, Names, Owner,
+    PIN_MS_MAX, Per, Pinned, Place, Prefix, Refusal, Rung, Select, Settings, Standings, Subject,
+    Target, What, Why,
 };
 
 const MS: u64 = 1_000_000;
@@ -96,15 +97,18 @@ struct Person {
 }
 
 fn settings() -> Settings {
-    Settings {
+    let attribution = Attribution {
         certain_after_ms: 1_000,
         unauthenticated_ms: 5_000,
+        ..Attribution::default()
+    };
+    Settings {
+        attribution,
         subjects_max: 16,
         told_max: 16,
         flows_max: 8,
         sources_max: 4,
         entries_max: 12,
-        ..Settings::default()
     }
 }
 
@@ -361,10 +365,13 @@ impl Play {
                 continue;
             }
             match who {
-                Some(who) if age_ms < settings.memory_ms => {
+                Some(who) if age_ms < settings.attribution.memory_ms => {
                     assert!(owns(who), "a neighbour's address: {entry:?}");
                 }
-                None => assert!(age_ms >= settings.unauthenticated_ms, "a stranger's: {entry:?}"),
+                None => assert!(
+                    age_ms >= settings.attribution.unauthenticated_ms,
+                    "a stranger's: {entry:?}"
+                ),
                 Some(_) => {}
             }
         }

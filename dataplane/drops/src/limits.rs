@@ -1,5 +1,7 @@
 //! Sizes and times that are the box's, not a quota's: each with its source.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rule::{DROP_MS_MAX, RuleFault};
 
 /// Subjects on their way up or down, in twice as many places of some 300 bytes. Whoever finds none is
@@ -35,20 +37,53 @@ pub(crate) const SWEEP_NS: u64 = 1_000_000_000;
 /// How long owners are remembered: longer than any entry, held by hand or not, can live.
 pub const MEMORY_MS_MIN: u64 = PIN_MS_MAX + DROP_MS_MAX;
 pub const MEMORY_MS_MAX: u64 = 31 * 24 * 3_600_000;
+/// An address that somebody has had for less than a second tells nothing.
+pub const ATTRIBUTION_MS_MIN: u64 = 1_000;
 
 pub(crate) const MS: u64 = 1_000_000;
 
 const _: () = assert!(MEMORY_MS_MIN > PIN_MS_MAX && MEMORY_MS_MIN > 2 * REPORT_MS_MAX);
 
-/// What the box is set to. The defaults are for production; tests and small boxes choose less.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Settings {
+/// How long what was seen at an address counts. An operator writes it; every key has a default.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attribution {
     /// Two owners of an address make it shared for so long.
     pub memory_ms: u64,
     /// With one owner only for so long, an address is that owner's.
     pub certain_after_ms: u64,
     /// After a request without a good credential an address is nobody's for so long.
     pub unauthenticated_ms: u64,
+}
+
+impl Default for Attribution {
+    fn default() -> Self {
+        Self { memory_ms: 24 * 3_600_000, certain_after_ms: 600_000, unauthenticated_ms: 600_000 }
+    }
+}
+
+impl Attribution {
+    /// # Errors
+    /// The field, and what it may be.
+    pub fn check(self) -> Result<Self, RuleFault> {
+        let Self { memory_ms, certain_after_ms, unauthenticated_ms } = self;
+        within("memory_ms", memory_ms, MEMORY_MS_MIN, MEMORY_MS_MAX)?;
+        within("certain_after_ms", certain_after_ms, ATTRIBUTION_MS_MIN, memory_ms)?;
+        within("unauthenticated_ms", unauthenticated_ms, ATTRIBUTION_MS_MIN, memory_ms)?;
+        Ok(self)
+    }
+}
+
+fn within(field: &'static str, found: u64, min: u64, max: u64) -> Result<(), RuleFault> {
+    let fits = (min..=max).contains(&found);
+    if fits { Ok(()) } else { Err(RuleFault::Bounds { field, found, min, max }) }
+}
+
+/// What the box is set to. The defaults are for production; tests and small boxes choose less.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Until a configuration says otherwise.
+    pub attribution: Attribution,
     pub subjects_max: usize,
     pub told_max: usize,
     pub flows_max: usize,
@@ -59,9 +94,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            memory_ms: 24 * 3_600_000,
-            certain_after_ms: 600_000,
-            unauthenticated_ms: 600_000,
+            attribution: Attribution::default(),
             subjects_max: SUBJECTS_MAX,
             told_max: TOLD_MAX,
             flows_max: FLOWS_MAX,
@@ -75,14 +108,8 @@ impl Settings {
     /// # Errors
     /// The field, and what it may be.
     pub(crate) fn check(&self) -> Result<(), RuleFault> {
-        let within = |field, found: u64, min, max| {
-            let fits = (min..=max).contains(&found);
-            if fits { Ok(()) } else { Err(RuleFault::Bounds { field, found, min, max }) }
-        };
         let size = |field, found: usize, max: usize| within(field, found as u64, 1, max as u64);
-        within("memory_ms", self.memory_ms, MEMORY_MS_MIN, MEMORY_MS_MAX)?;
-        within("certain_after_ms", self.certain_after_ms, 1_000, self.memory_ms)?;
-        within("unauthenticated_ms", self.unauthenticated_ms, 1_000, self.memory_ms)?;
+        self.attribution.check()?;
         size("subjects_max", self.subjects_max, SUBJECTS_MAX)?;
         size("told_max", self.told_max, TOLD_MAX)?;
         size("flows_max", self.flows_max, FLOWS_MAX)?;
@@ -103,13 +130,15 @@ mod tests {
             settings.check()
         };
         assert_eq!(check(|_| ()), Ok(()));
-        assert_eq!(check(|one| one.memory_ms = MEMORY_MS_MIN), Ok(()));
-        assert_eq!(check(|one| one.memory_ms = MEMORY_MS_MAX), Ok(()));
-        let wrong: [fn(&mut Settings); 10] = [
-            |one| one.memory_ms = MEMORY_MS_MIN - 1,
-            |one| one.memory_ms = MEMORY_MS_MAX + 1,
-            |one| one.certain_after_ms = 999,
-            |one| one.unauthenticated_ms = 999,
+        assert_eq!(check(|one| one.attribution.memory_ms = MEMORY_MS_MIN), Ok(()));
+        assert_eq!(check(|one| one.attribution.memory_ms = MEMORY_MS_MAX), Ok(()));
+        let wrong: [fn(&mut Settings); 12] = [
+            |one| one.attribution.memory_ms = MEMORY_MS_MIN - 1,
+            |one| one.attribution.memory_ms = MEMORY_MS_MAX + 1,
+            |one| one.attribution.certain_after_ms = 999,
+            |one| one.attribution.unauthenticated_ms = 999,
+            |one| one.attribution.certain_after_ms = one.attribution.memory_ms + 1,
+            |one| one.attribution.unauthenticated_ms = one.attribution.memory_ms + 1,
             |one| one.subjects_max = SUBJECTS_MAX + 1,
             |one| one.told_max = TOLD_MAX + 1,
             |one| one.flows_max = FLOWS_MAX + 1,

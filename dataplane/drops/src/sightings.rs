@@ -7,7 +7,7 @@
 
 use dataplane_telemetry::Nanos;
 
-use crate::limits::{MS, Settings};
+use crate::limits::{Attribution, MS, Settings};
 use crate::names::{Owner, Per, Subject, Tag};
 use crate::table::{Put, Table};
 
@@ -50,15 +50,25 @@ pub(crate) enum Known {
 impl Sightings {
     pub(crate) fn new(settings: &Settings) -> Self {
         let table = Table::new(settings.sources_max.saturating_mul(2));
-        Self {
+        let mut sightings = Self {
             lost: vec![0; table.sets()].into(),
             table,
-            memory_ns: settings.memory_ms * MS,
-            certain_after_ns: settings.certain_after_ms * MS,
-            unauthenticated_ns: settings.unauthenticated_ms * MS,
+            memory_ns: 0,
+            certain_after_ns: 0,
+            unauthenticated_ns: 0,
             swept: 0,
             crowded: 0,
-        }
+        };
+        sightings.count(&settings.attribution);
+        sightings
+    }
+
+    /// How long what is seen counts from now on. What was seen keeps the time that it was given, but
+    /// nothing is remembered for longer than this.
+    pub(crate) const fn count(&mut self, attribution: &Attribution) {
+        self.memory_ns = attribution.memory_ms * MS;
+        self.certain_after_ns = attribution.certain_after_ms * MS;
+        self.unauthenticated_ns = attribution.unauthenticated_ms * MS;
     }
 
     /// `owner` was authenticated there, or, without one, somebody was not.

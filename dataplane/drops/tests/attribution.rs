@@ -2,7 +2,7 @@
 
 mod world;
 
-use dataplane_drops::{Per, Place, Rung, Seen, Target, What, Why};
+use dataplane_drops::{Attribution, Per, Place, Rung, Seen, Target, What, Why};
 use world::{ANN, BOB, World, ZOE, flow, prefix, rule};
 
 const HOME: &str = "192.0.2.1";
@@ -35,6 +35,32 @@ fn an_address_that_is_not_known_for_long_enough_is_spared() {
     assert!(comes_back(&mut world, Per::Agent, HOME).is_empty());
     assert!(world.drops.counters().sources_spared > 0);
     assert!(world.drops.fill().entries >= 4, "its connections are dropped");
+}
+
+#[test]
+fn an_operator_says_how_long_what_was_seen_counts() {
+    let mut world = World::new();
+    let shorter = Attribution {
+        certain_after_ms: 2_000,
+        unauthenticated_ms: 3_000,
+        ..Attribution::default()
+    };
+    world.drops.on_attribution(shorter).unwrap();
+    world.seen(ANN, flow(HOME, 1));
+    world.drops.on_unauthenticated(HOME.parse().unwrap(), world.now);
+    let seen = |world: &World| world.drops.explain(HOME.parse().unwrap(), world.now).seen;
+    world.wait(2_999);
+    assert_eq!(seen(&world), Seen::Unauthenticated);
+    world.wait(1);
+    assert_eq!(seen(&world), Seen::OneTenant);
+    // A longer time holds for what was seen before it, too; what is out of bounds for nothing.
+    let longer = Attribution { certain_after_ms: 3_001, ..shorter };
+    world.drops.on_attribution(longer).unwrap();
+    assert_eq!(seen(&world), Seen::Unsure);
+    let wrong = Attribution { certain_after_ms: 999, ..shorter };
+    assert!(world.drops.on_attribution(wrong).is_err());
+    world.wait(1);
+    assert_eq!(seen(&world), Seen::OneTenant);
 }
 
 #[test]
@@ -177,7 +203,8 @@ fn configured_places_are_dropped_with_their_tenant_only() {
 fn past_the_table_of_addresses_an_address_is_shared() {
     use dataplane_drops::{Drops, Settings};
     let mut world = World::new();
-    let settings = Settings { sources_max: 4, certain_after_ms: 1_000, ..Settings::default() };
+    let attribution = Attribution { certain_after_ms: 1_000, ..Attribution::default() };
+    let settings = Settings { sources_max: 4, attribution, ..Settings::default() };
     world.drops = Drops::new(settings, world.keys).unwrap();
     let address = |number: u16| format!("192.0.2.{number}");
     // Eight places. Zoe is at all nine addresses, Ann comes to each of them much later.

@@ -3,15 +3,16 @@
 mod world;
 
 use dataplane_drops::{
-    Drops, ENTRIES_MAX, ENTRIES_PER_SUBJECT_MAX, FLOWS_MAX, Names, Per, Refusal, Rung, SLOWED_MAX,
-    SOURCES_MAX, SUBJECTS_MAX, Settings, TOLD_MAX,
+    Attribution, Drops, ENTRIES_MAX, ENTRIES_PER_SUBJECT_MAX, FLOWS_MAX, Names, Per, Refusal, Rung,
+    SLOWED_MAX, SOURCES_MAX, SUBJECTS_MAX, Settings, TOLD_MAX,
 };
 use world::{ANN, MS, World, flow, rule, settings};
 
 /// A box at full size.
 fn full_size() -> World {
     let mut world = World::new();
-    let settings = Settings { certain_after_ms: 1_000, ..Settings::default() };
+    let attribution = Attribution { certain_after_ms: 1_000, ..Attribution::default() };
+    let settings = Settings { attribution, ..Settings::default() };
     world.drops = Drops::new(settings, world.keys).unwrap();
     world
 }

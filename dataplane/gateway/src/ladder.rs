@@ -285,6 +285,10 @@ impl Thread {
     }
 
     fn configure(&mut self, configuration: Arc<Configuration>, now: Now) {
+        let attribution = configuration.catalog.attribution.unwrap_or_default();
+        if let Err(fault) = self.drops.on_attribution(attribution) {
+            tracing::error!(%fault, "how long addresses are remembered stays as it was");
+        }
         let places = configuration.places();
         if let Err(fault) = self.drops.on_places(places, now) {
             tracing::error!(%fault, "the places of tenants are not taken");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Ladder, check_host, check_list, check_url};
+use super::{Attribution, Ladder, check_host, check_list, check_url};
 use crate::Problem;
 use crate::bounds::LIST_MAX;
 
@@ -24,6 +24,10 @@ pub struct Gateway {
     /// at once, as soon as they call on. Absent: nobody is dropped for a kill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_ladder: Option<Ladder>,
+    /// How long what appliances saw at an address counts, before their network cards drop it. Absent:
+    /// the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
 }
 
 fn public_url() -> String {
@@ -32,7 +36,13 @@ fn public_url() -> String {
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self { public_url: public_url(), hosts: Vec::new(), origins: Vec::new(), kill_ladder: None }
+        Self {
+            public_url: public_url(),
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            kill_ladder: None,
+            attribution: None,
+        }
     }
 }
 
@@ -48,6 +58,7 @@ impl Gateway {
                 .help("write scheme, host and port only: the gateway adds `/mcp`"));
         }
         self.kill_ladder.map_or(Ok(()), |ladder| ladder.check("kill_ladder", true))?;
+        self.attribution.map_or(Ok(()), |written| written.check("attribution"))?;
         check_list("hosts", &self.hosts, LIST_MAX)?;
         check_list("origins", &self.origins, LIST_MAX)?;
         self.hosts.iter().try_for_each(|host| check_host("hosts", host))?;

@@ -6,6 +6,7 @@
 //!
 //! Every object checks itself; a check names the field and what to write.
 
+mod attribution;
 mod gateway;
 mod identity;
 mod keys;
@@ -16,6 +17,7 @@ mod policy;
 mod quota;
 mod server;
 
+pub use attribution::Attribution;
 pub use gateway::Gateway;
 pub use identity::{Claims, Identity, Jwks};
 pub use keys::ApiKey;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dataplane_drops::{
-    Cause, Change, DropRule, Drops, Event, Flow, Keys, LadderRule, Names, Owner, Per, Prefix,
-    Refusal, Rung, Settings, Standing, Standings, Subject, Target,
+    Attribution, Cause, Change, DropRule, Drops, Event, Flow, Keys, LadderRule, Names, Owner, Per,
+    Prefix, Refusal, Rung, Settings, Standing, Standings, Subject, Target,
 };
 use dataplane_telemetry::{Nanos, Now, WallNanos};
 
@@ -47,13 +47,12 @@ pub(crate) fn rule() -> LadderRule {
 /// Small tables, so that walks are quick.
 pub(crate) fn settings() -> Settings {
     Settings {
-        certain_after_ms: 10_000,
+        attribution: Attribution { certain_after_ms: 10_000, ..Attribution::default() },
         subjects_max: 64,
         told_max: 64,
         flows_max: 128,
         sources_max: 64,
         entries_max: 128,
-        ..Settings::default()
     }
 }
 
