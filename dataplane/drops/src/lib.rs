@@ -38,7 +38,7 @@ pub use limits::*;
 pub use list::{Explained, Listed, Seen};
 pub use names::{Cause, Keys, Names, Owner, Per, Subject};
 pub use operator::{OperatorFault, Select};
-pub use place::{Flow, Prefix, Target};
+pub use place::{Flow, IPV6_BITS_MAX, Prefix, Target};
 pub use places::{Place, PlaceFault, check_places};
 pub use restart::{Kept, KeptEntry, KeptSubject, Pinned};
 pub use rule::{

@@ -31,7 +31,11 @@ impl Flow {
     }
 }
 
-/// An address and how many of its bits count; the others are zero.
+/// Bits of an IPv6 address that name who has it: a host chooses the others, and the network card does
+/// not look at them.
+pub const IPV6_BITS_MAX: u8 = 64;
+
+/// An address and how many of its bits count, 32 at most or [`IPV6_BITS_MAX`]; the others are zero.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Prefix {
@@ -40,20 +44,24 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// `None` where the address has fewer bits, or others than the first `bits` are set.
+    /// `None` where there are not so many bits, others than the first `bits` are set, or it is
+    /// multicast of IPv6, which nobody sends from.
     #[must_use]
     pub fn new(network: IpAddr, bits: u8) -> Option<Self> {
         let network = network.to_canonical();
-        let most = if network.is_ipv4() { 32 } else { 128 };
+        let (most, is_source) = match network {
+            IpAddr::V4(_) => (32, true),
+            IpAddr::V6(network) => (IPV6_BITS_MAX, !network.is_multicast()),
+        };
         let prefix = (bits <= most).then(|| Self::cut(network, bits))?;
-        (prefix.network == network).then_some(prefix)
+        (is_source && prefix.network == network).then_some(prefix)
     }
 
     /// Whom an address stands for: itself, or its /64.
     #[must_use]
     pub fn source(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        Self::cut(address, if address.is_ipv4() { 32 } else { 64 })
+        Self::cut(address, if address.is_ipv4() { 32 } else { IPV6_BITS_MAX })
     }
 
     #[must_use]
@@ -115,7 +123,8 @@ impl TryFrom<Written> for Prefix {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        Self::new(written.network, written.bits).ok_or("no prefix: bits beyond the length are set")
+        Self::new(written.network, written.bits)
+            .ok_or("no prefix: bits beyond the length are set, or more than 64 of IPv6 count")
     }
 }
 
@@ -219,8 +228,10 @@ mod tests {
         assert!(Prefix::new(at("10.0.0.0"), 8).is_some());
         assert!(Prefix::new(at("10.0.0.1"), 8).is_none());
         assert!(Prefix::new(at("10.0.0.0"), 33).is_none());
-        assert!(Prefix::new(at("::"), 128).is_some());
-        assert!(Prefix::new(at("2001:db8::"), 129).is_none());
+        assert!(Prefix::new(at("2001:db8::"), 64).is_some());
+        assert!(Prefix::new(at("2001:db8::"), 65).is_none());
+        assert!(Prefix::new(at("fe00::"), 8).is_some());
+        assert!(Prefix::new(at("ff00::"), 8).is_none());
         assert!(Prefix::new(at("0.0.0.0"), 0).is_some());
         let read = serde_json::from_str::<Prefix>;
         assert!(read(r#"{"network": "10.0.0.0", "bits": 8}"#).is_ok());

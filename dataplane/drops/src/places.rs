@@ -4,14 +4,12 @@
 //! place, it counts as shared for as long as an address would, and is not dropped as a whole. A VLAN
 //! cannot be seen from here: there the operator's word is all there is.
 
-use std::net::SocketAddr;
-
 use dataplane_telemetry::Nanos;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::PLACES_MAX;
 use crate::names::{Keys, Names, Owner, Per, Tag};
-use crate::place::{Flow, Prefix, Target, service};
+use crate::place::{Flow, Target, service};
 
 /// One place, and whose it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -128,7 +126,7 @@ impl Places {
     ) -> Option<Target> {
         let place = self.0.get_mut(number)?;
         let is_through = match &place.target {
-            Target::Prefix(prefix) => prefix.overlaps(&host(flow.peer)),
+            Target::Prefix(prefix) => prefix.overlaps(&flow.source()),
             Target::Service(service) => *service == flow.local,
             Target::Flow(_) | Target::Source(_) | Target::Vlan { .. } => false,
         };
@@ -138,11 +136,6 @@ impl Places {
         place.shared_until = place.shared_until.max(until);
         Some(place.target)
     }
-}
-
-fn host(peer: SocketAddr) -> Prefix {
-    let bits = if peer.is_ipv4() { 32 } else { 128 };
-    Prefix::new(peer.ip(), bits).unwrap_or_else(|| Prefix::source(peer.ip()))
 }
 
 fn one_form(target: Target) -> Option<Target> {
@@ -166,6 +159,7 @@ fn overlap(one: &Target, other: &Target) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Prefix;
 
     fn place(target: Target, tenant: &str) -> Place {
         Place { target, tenant: tenant.to_owned() }

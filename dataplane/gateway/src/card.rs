@@ -215,3 +215,31 @@ fn target_of(key: ebpf_loader::Target, penalty: &Penalty) -> Option<Target> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The card takes what the machine may name, and nothing is lost on the way there and back.
+    #[test]
+    fn a_prefix_is_the_same_to_the_card() {
+        let mut known = 0;
+        for network in ["10.0.0.0", "0.0.0.0", "2001:db8::", "2001:db8:0:1::", "::", "ff00::"] {
+            for bits in 0..=128 {
+                let network = network.parse().unwrap();
+                let Some(prefix) = dataplane_drops::Prefix::new(network, bits) else { continue };
+                let target = Target::Prefix(prefix);
+                let [key] = keys(&target)[..] else { panic!("{prefix}: no key") };
+                let penalty = Penalty {
+                    tenant: Tenant(1),
+                    reason: Reason::Kill,
+                    until_ns: 1,
+                    new_only: false,
+                };
+                assert_eq!(target_of(key, &penalty), Some(target), "{prefix}");
+                known += 1;
+            }
+        }
+        assert!(known > 100, "{known}: nothing was compared");
+    }
+}

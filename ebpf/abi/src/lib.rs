@@ -12,7 +12,7 @@
 mod user;
 
 /// The version of everything in this file.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Tenants that have a number here: one TCP port or VLAN each is far below it, and the counters of
 /// one processor are 768 KiB. Number 0 is nobody.
@@ -21,8 +21,11 @@ pub const TENANTS_MAX: u32 = 4_096;
 pub const FLOWS_MAX: u32 = 65_536;
 /// Hosts: IPv4 addresses and IPv6 /64s, configured or penalised.
 pub const HOSTS_MAX: u32 = 16_384;
-/// Shorter prefixes, configured or penalised. Each doubling costs one more step of every search.
-pub const PREFIXES_MAX: u32 = 1_024;
+/// Shorter prefixes, configured or penalised: nested or not, they cut the line of all sources into no
+/// more than [`SEGMENTS`].
+pub const PREFIXES_MAX: u32 = 2_047;
+/// Elements of `PREFIXES`: number 0 is nobody's.
+pub const PREFIX_SLOTS: u32 = PREFIXES_MAX + 1;
 /// Addresses and ports of the gateway.
 pub const SERVICES_MAX: u32 = 1_024;
 /// Places for them: four times as many, so that one of a service's two places can always be had.
@@ -72,17 +75,41 @@ pub const fn mapped(ipv4: [u8; 4]) -> Address {
     [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes(ipv4)]
 }
 
-/// Bits of a prefix of a v4-mapped address that are not of the IPv4 one.
-pub const MAPPED_BITS: u32 = 96;
-
 /// Bits of an IPv6 address that name a host: it changes the rest at will.
 pub const HOST_BITS: u32 = 64;
 
-/// The key of `HOSTS` for an IPv6 address; for IPv4 it is the mapped address itself.
+/// The key of `HOSTS` for an IPv6 address: its /64, as a number.
 #[must_use]
-pub const fn host(ipv6: Address) -> Address {
-    [ipv6[0], ipv6[1], 0, 0]
+#[inline(always)]
+pub const fn host(ipv6: Address) -> u64 {
+    (u32::from_be(ipv6[0]) as u64) << 32 | u32::from_be(ipv6[1]) as u64
 }
+
+/// The key of `HOSTS` for the last word of a mapped IPv4 address. They lie where IPv6 has multicast,
+/// which is nobody's source.
+#[must_use]
+#[inline(always)]
+pub const fn host_of_ipv4(word: u32) -> u64 {
+    IPV4_HOSTS + u32::from_be(word) as u64
+}
+
+/// The first host of IPv4.
+pub const IPV4_HOSTS: u64 = 0xff00 << 48;
+
+/// A host on the line that prefixes are told apart on: without its last bit. A prefix of 64 is a host,
+/// so that bit tells no prefixes apart, and a difference has room for its sign.
+#[must_use]
+#[inline(always)]
+pub const fn point(host: u64) -> u64 {
+    host >> 1
+}
+
+/// The first point of IPv4. What IPv6 has ends before it.
+pub const IPV4_POINTS: u64 = point(IPV4_HOSTS);
+/// Bits of a point, IPv6.
+pub const POINT_BITS: u32 = 63;
+/// Bits of a point that IPv4 has.
+pub const IPV4_POINT_BITS: u32 = 31;
 
 /// TCP, as IP numbers it.
 pub const TCP: u8 = 6;
@@ -94,14 +121,11 @@ pub const UDP: u8 = 17;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FlowKey {
     pub source: Address,
-    pub destination: Address,
     /// As on the wire.
     pub source_port_be: u16,
-    /// As on the wire.
-    pub destination_port_be: u16,
-    /// [`TCP`] or [`UDP`].
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    /// Where it goes to: [`ServiceSlot::number`]. Half of the bytes of an address and port are half of
+    /// the time for their hash.
+    pub service: u16,
 }
 
 /// An address and port of the gateway.
@@ -142,8 +166,48 @@ impl ServiceKey {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ServiceSlot {
     pub key: ServiceKey,
-    pub pad: u32,
+    /// Below [`SERVICES_MAX`]; no other service has it.
+    pub number: u16,
+    pub pad: u16,
     pub penalty: Penalty,
+}
+
+/// A prefix that is known: an element of `PREFIXES`. One that nobody has is all zero.
+///
+/// It repeats what it is for, so that a search which comes by while the segments are written finds
+/// the right prefix or none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PrefixSlot {
+    /// The first [`point`] of it.
+    pub start: u64,
+    /// The bits of a point that it names.
+    pub mask: u64,
+    pub penalty: Penalty,
+}
+
+/// Children of a node of the search, and keys between them: those are one line of a cache.
+pub const FANOUT: usize = 8;
+/// Nodes from the root to a segment.
+pub const LEVELS: usize = 4;
+/// All nodes: 1, 8, 64 and 512.
+pub const NODES: usize = 585;
+/// What four nodes tell apart.
+pub const SEGMENTS: usize = FANOUT.pow(LEVELS as u32);
+
+/// The line of all sources, cut where another prefix is the longest: an element of `SEGMENTS`, which
+/// has two. [`Config::half`] says which is valid; the other is written, then that word.
+///
+/// A tree of eight children rather than two: a node is one line of memory, and its keys are compared
+/// beside each other, without a branch that somebody could make go wrong.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Segments {
+    /// Level by level; the child of node `n` by way `w` is `8 n + 1 + w`. A key is the last point
+    /// that does not go past it.
+    pub nodes: [[u64; FANOUT]; NODES],
+    /// By segment: the element of `PREFIXES` that is its longest prefix, or zero.
+    pub longest: [u16; SEGMENTS],
 }
 
 /// A VLAN, or a VLAN in a VLAN: the key of `VLANS`. Tags that name VLAN 0 (priority only) do not
@@ -248,7 +312,8 @@ pub struct Config {
     pub alive_until_ns: u64,
     /// A drop is sampled when its number within tenant, reason and processor has no bit of this.
     pub sample_mask: u32,
-    pub pad: u32,
+    /// Which element of `SEGMENTS` is valid: 0 or 1.
+    pub half: u32,
 }
 
 /// Of [`Config::active`]: a flow is penalised.
@@ -306,17 +371,21 @@ pub struct Sample {
 }
 
 const _: () = {
-    assert!(size_of::<FlowKey>() == 40);
-    assert!(core::mem::offset_of!(FlowKey, destination) == 16);
-    assert!(core::mem::offset_of!(FlowKey, source_port_be) == 32);
-    assert!(core::mem::offset_of!(FlowKey, destination_port_be) == 34);
-    assert!(core::mem::offset_of!(FlowKey, protocol) == 36);
+    assert!(size_of::<FlowKey>() == 20);
+    assert!(core::mem::offset_of!(FlowKey, source_port_be) == 16);
+    assert!(core::mem::offset_of!(FlowKey, service) == 18);
     assert!(size_of::<ServiceKey>() == 20);
     assert!(core::mem::offset_of!(ServiceKey, port_be) == 16);
     assert!(core::mem::offset_of!(ServiceKey, protocol) == 18);
     assert!(size_of::<ServiceSlot>() == 40);
+    assert!(core::mem::offset_of!(ServiceSlot, number) == 20);
     assert!(core::mem::offset_of!(ServiceSlot, penalty) == 24);
     assert!(SERVICE_SLOTS.is_power_of_two() && SERVICE_SLOTS >= 4 * SERVICES_MAX);
+    assert!(size_of::<PrefixSlot>() == 32);
+    assert!(core::mem::offset_of!(PrefixSlot, penalty) == 16);
+    assert!(size_of::<Segments>() == 45_632);
+    assert!(core::mem::offset_of!(Segments, longest) == 37_440);
+    assert!(2 * (PREFIXES_MAX as usize) < SEGMENTS && PREFIX_SLOTS <= u16::MAX as u32);
     assert!(size_of::<VlanKey>() == 4);
     assert!(core::mem::offset_of!(VlanKey, inner) == 2);
     assert!(size_of::<Penalty>() == 16);
@@ -329,6 +398,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Config, active) == 4);
     assert!(core::mem::offset_of!(Config, alive_until_ns) == 8);
     assert!(core::mem::offset_of!(Config, sample_mask) == 16);
+    assert!(core::mem::offset_of!(Config, half) == 20);
     assert!(size_of::<Count>() == 16);
     assert!(size_of::<Drops>() == 192);
     assert!(core::mem::offset_of!(Drops, tables) == 128);

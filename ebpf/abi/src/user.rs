@@ -5,7 +5,8 @@
 #![allow(unsafe_code)]
 
 use crate::{
-    Config, Count, Drops, FlowKey, Penalty, Sample, ServiceKey, ServiceSlot, SynBucket, VlanKey,
+    Config, Count, Drops, FlowKey, Penalty, PrefixSlot, Sample, Segments, ServiceKey, ServiceSlot,
+    SynBucket, VlanKey,
 };
 
 // SAFETY: integers only; every byte is of a field (asserted in `lib.rs`), any value is valid.
@@ -14,6 +15,10 @@ unsafe impl aya::Pod for FlowKey {}
 unsafe impl aya::Pod for ServiceKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for ServiceSlot {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PrefixSlot {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Segments {}
 // SAFETY: as above.
 unsafe impl aya::Pod for VlanKey {}
 // SAFETY: as above.

@@ -398,8 +398,15 @@ impl Card {
         self.write_config()
     }
 
-    /// Tells the program in which tables to look.
+    /// Makes the prefixes' segments valid, and tells the program in which tables to look.
     fn activate(&mut self) -> Result<(), Fault> {
+        let (config, told) = (&mut self.maps.config, &mut self.config);
+        self.maps.tables.settle(told.half, |half| {
+            let turned = Config { half, ..*told };
+            config.set(0, turned, 0).map_err(|why| Fault::map("config", &why))?;
+            *told = turned;
+            Ok(())
+        })?;
         let buckets = if self.limited.is_empty() { 0 } else { abi::BUCKETS };
         let active = self.maps.tables.active() | buckets;
         if active == self.config.active {

@@ -11,6 +11,7 @@ mod fault;
 mod maps;
 mod object;
 mod pins;
+mod prefixes;
 mod samples;
 mod services;
 mod table;

@@ -1,28 +1,24 @@
 //! The program's maps, typed, taken out of a loaded object by their names.
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
-use ebpf_abi::{Address, Config, Drops, FlowKey, Penalty, SynBucket, VlanKey};
+use ebpf_abi::{Config, Drops, FlowKey, Penalty, SynBucket, VlanKey};
 
 use crate::Fault;
+use crate::prefixes::Prefixes;
 use crate::services::Services;
 use crate::table::{Slots, Table};
 use crate::tables::Tables;
 
 /// All maps, by the names that they are pinned under.
-pub(crate) const NAMES: [&str; 9] =
-    ["CONFIG", "FLOWS", "HOSTS", "PREFIXES", "SERVICES", "VLANS", "BUCKETS", "DROPS", "SAMPLES"];
-
-const _: () = assert!(size_of::<Key<Address>>() == 20);
-
-/// The longest-prefix key as something that has an order.
-pub(crate) type PrefixKey = (u32, Address);
+pub(crate) const NAMES: [&str; 10] = [
+    "CONFIG", "FLOWS", "HOSTS", "PREFIXES", "SEGMENTS", "SERVICES", "VLANS", "BUCKETS", "DROPS",
+    "SAMPLES",
+];
 
 pub(crate) struct Flows(HashMap<MapData, FlowKey, Penalty>);
-pub(crate) struct Hosts(HashMap<MapData, Address, Penalty>);
+pub(crate) struct Hosts(HashMap<MapData, u64, Penalty>);
 pub(crate) struct Vlans(HashMap<MapData, VlanKey, Penalty>);
-pub(crate) struct Prefixes(LpmTrie<MapData, Address, Penalty>);
 
 /// What a loaded object brought along.
 pub(crate) struct Maps {
@@ -37,12 +33,13 @@ impl Maps {
     /// Takes the maps out of a loaded object. Their shapes are compared with the ABI's.
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Fault> {
         use ebpf_abi::{FLOWS_MAX, HOSTS_MAX, PREFIXES_MAX, SERVICES_MAX, VLANS_MAX};
+        let prefixes = Prefixes::read(typed(ebpf, "PREFIXES")?, typed(ebpf, "SEGMENTS")?)?;
         Ok(Self {
             config: typed(ebpf, "CONFIG")?,
             tables: Tables {
                 flows: Table::adopt(Flows(typed(ebpf, "FLOWS")?), FLOWS_MAX)?,
                 hosts: Table::adopt(Hosts(typed(ebpf, "HOSTS")?), HOSTS_MAX)?,
-                prefixes: Table::adopt(Prefixes(typed(ebpf, "PREFIXES")?), PREFIXES_MAX)?,
+                prefixes: Table::adopt(prefixes, PREFIXES_MAX)?,
                 services: Table::adopt(Services::read(typed(ebpf, "SERVICES")?)?, SERVICES_MAX)?,
                 vlans: Table::adopt(Vlans(typed(ebpf, "VLANS")?), VLANS_MAX)?,
             },
@@ -83,26 +80,8 @@ macro_rules! hashed {
 }
 
 hashed!(Flows, FlowKey, "flows");
-hashed!(Hosts, Address, "hosts");
+hashed!(Hosts, u64, "hosts");
 hashed!(Vlans, VlanKey, "vlans");
-
-impl Slots<PrefixKey> for Prefixes {
-    const NAME: &'static str = "prefixes";
-
-    fn put(&mut self, key: &PrefixKey, entry: Penalty) -> Result<(), Fault> {
-        let key = Key::new(key.0, key.1);
-        self.0.insert(&key, entry, 0).map_err(|fault| Fault::map("prefixes", &fault))
-    }
-
-    fn clear(&mut self, key: &PrefixKey) -> Result<(), Fault> {
-        gone("prefixes", self.0.remove(&Key::new(key.0, key.1)))
-    }
-
-    fn read(&self) -> Result<Vec<(PrefixKey, Penalty)>, Fault> {
-        let found = collect("prefixes", self.0.iter())?;
-        Ok(found.into_iter().map(|(key, entry)| ((key.prefix_len(), key.data()), entry)).collect())
-    }
-}
 
 /// A key that was not there is as good as removed.
 fn gone(map: &'static str, removed: Result<(), MapError>) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 //! The program looks at both and is done, without a call into the kernel's hash map: every packet
 //! asks this table first. A new key whose places are taken moves one of their holders to its other
 //! place, and so on; a key that moves is in both places until the old one is cleared, so that no
-//! packet misses it.
+//! packet misses it. Each has a number, which flows name it by; it keeps that wherever it moves.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ const MOVES_MAX: usize = 16;
 /// A place that nobody has.
 const EMPTY: ServiceSlot = ServiceSlot {
     key: ServiceKey { address: [0; 4], port_be: 0, protocol: 0, pad: 0 },
+    number: 0,
     pad: 0,
     penalty: Penalty { until_ns: 0, tenant: 0, reason: 0, flags: 0, pad: 0 },
 };
@@ -26,6 +27,14 @@ const EMPTY: ServiceSlot = ServiceSlot {
 pub(crate) struct Services {
     slots: Array<MapData, ServiceSlot>,
     taken: Places,
+    numbers: Numbers,
+}
+
+/// Who has which number.
+#[derive(Default)]
+struct Numbers {
+    by_key: BTreeMap<ServiceKey, u16>,
+    by_number: BTreeMap<u16, ServiceKey>,
 }
 
 /// Who is where: the kernel's array, as we know it.
@@ -37,18 +46,33 @@ struct Places {
 
 impl Services {
     pub(crate) fn read(slots: Array<MapData, ServiceSlot>) -> Result<Self, Fault> {
-        let mut taken = Places::default();
+        let (mut taken, mut numbers) = (Places::default(), Numbers::default());
         for at in 0..SERVICE_SLOTS {
             let slot = slots.get(&at, 0).map_err(|why| Fault::map("services", &why))?;
             // A key may have been left in both places by a process that ended between.
             if slot.key.protocol != 0 && !taken.by_key.contains_key(&slot.key) {
                 taken.put(slot.key, at, slot.penalty);
+                numbers.take(slot.key, slot.number);
             }
         }
-        Ok(Self { slots, taken })
+        Ok(Self { slots, taken, numbers })
     }
 
-    fn write(&mut self, at: u32, slot: ServiceSlot) -> Result<(), Fault> {
+    /// By what number flows name it.
+    pub(crate) fn number(&self, key: &ServiceKey) -> Option<u16> {
+        self.numbers.by_key.get(key).copied()
+    }
+
+    pub(crate) fn of_number(&self, number: u16) -> Option<ServiceKey> {
+        self.numbers.by_number.get(&number).copied()
+    }
+
+    fn write(&mut self, key: ServiceKey, at: u32, penalty: Penalty) -> Result<(), Fault> {
+        let number = self.number(&key).unwrap_or_default();
+        self.set(at, ServiceSlot { key, number, pad: 0, penalty })
+    }
+
+    fn set(&mut self, at: u32, slot: ServiceSlot) -> Result<(), Fault> {
         self.slots.set(at, slot, 0).map_err(|why| Fault::map("services", &why))
     }
 }
@@ -58,14 +82,16 @@ impl Slots<ServiceKey> for Services {
 
     fn put(&mut self, key: &ServiceKey, entry: Penalty) -> Result<(), Fault> {
         if let Some(at) = self.taken.by_key.get(key).copied() {
-            self.write(at, ServiceSlot { key: *key, pad: 0, penalty: entry })?;
+            self.write(*key, at, entry)?;
             self.taken.put(*key, at, entry);
             return Ok(());
         }
         let full = Fault::Full { table: Self::NAME, max: ebpf_abi::SERVICES_MAX };
+        let moves = self.taken.moves(*key, entry).ok_or(full)?;
+        self.numbers.give(*key);
         // The last to move goes first, into a place that is free.
-        for (key, penalty, at) in self.taken.moves(*key, entry).ok_or(full)?.into_iter().rev() {
-            self.write(at, ServiceSlot { key, pad: 0, penalty })?;
+        for (key, penalty, at) in moves.into_iter().rev() {
+            self.write(key, at, penalty)?;
             self.taken.put(key, at, penalty);
         }
         Ok(())
@@ -75,15 +101,40 @@ impl Slots<ServiceKey> for Services {
         for at in key.slots() {
             let holder = self.slots.get(&at, 0).map_err(|why| Fault::map("services", &why))?;
             if holder.key == *key {
-                self.write(at, EMPTY)?;
+                self.set(at, EMPTY)?;
             }
         }
         self.taken.remove(key);
+        self.numbers.remove(key);
         Ok(())
     }
 
     fn read(&self) -> Result<Vec<(ServiceKey, Penalty)>, Fault> {
         Ok(self.taken.by_slot.values().copied().collect())
+    }
+}
+
+impl Numbers {
+    fn take(&mut self, key: ServiceKey, number: u16) {
+        self.by_key.insert(key, number);
+        self.by_number.insert(number, key);
+    }
+
+    /// The least that is free, for a key that has none.
+    fn give(&mut self, key: ServiceKey) {
+        let free = (0..).zip(self.by_number.keys()).find(|(free, taken)| free != *taken);
+        let free = free.map_or(self.by_number.len(), |(free, _)| usize::from(free));
+        if !self.by_key.contains_key(&key)
+            && let Ok(free) = u16::try_from(free)
+        {
+            self.take(key, free);
+        }
+    }
+
+    fn remove(&mut self, key: &ServiceKey) {
+        if let Some(number) = self.by_key.remove(key) {
+            self.by_number.remove(&number);
+        }
     }
 }
 

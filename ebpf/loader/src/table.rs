@@ -41,6 +41,16 @@ impl<K: Copy + Ord, S: Slots<K>> Table<K, S> {
         Ok(table)
     }
 
+    /// The kernel's side of it.
+    pub(crate) fn slots(&self) -> &S {
+        &self.slots
+    }
+
+    /// The same, to change what is no entry.
+    pub(crate) fn slots_mut(&mut self) -> &mut S {
+        &mut self.slots
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -1,16 +1,17 @@
 //! The five tables as one: by target, whatever map it is kept in.
 
 use ebpf_abi as abi;
-use ebpf_abi::{Address, CONFIGURED, FlowKey, NO_TENANT, ServiceKey, VlanKey};
+use ebpf_abi::{CONFIGURED, FlowKey, NO_TENANT, ServiceKey, VlanKey};
 
-use crate::maps::{Flows, Hosts, PrefixKey, Prefixes, Vlans};
+use crate::maps::{Flows, Hosts, Vlans};
+use crate::prefixes::{PrefixKey, Prefixes};
 use crate::services::Services;
 use crate::table::Table;
 use crate::{Fault, Fill, Flow, Owner, Penalty, Prefix, Service, Target, Tenant, Vlan};
 
 pub(crate) struct Tables {
     pub(crate) flows: Table<FlowKey, Flows>,
-    pub(crate) hosts: Table<Address, Hosts>,
+    pub(crate) hosts: Table<u64, Hosts>,
     pub(crate) prefixes: Table<PrefixKey, Prefixes>,
     pub(crate) services: Table<ServiceKey, Services>,
     pub(crate) vlans: Table<VlanKey, Vlans>,
@@ -37,7 +38,10 @@ impl Tables {
     ) -> Result<Option<Target>, Fault> {
         let entry = penalty.entry();
         Ok(match target {
-            Target::Flow(target) => self.flows.penalise(target.key(), entry)?.and_then(flow),
+            Target::Flow(target) => {
+                let evicted = self.flows.penalise(self.flow_key(target)?, entry)?;
+                evicted.and_then(|key| self.flow(key))
+            }
             Target::Source(source) if source.is_host() => {
                 self.hosts.penalise(source.host_key(), entry)?.and_then(host)
             }
@@ -52,7 +56,11 @@ impl Tables {
     /// Whether there was a penalty.
     pub(crate) fn release(&mut self, target: &Target) -> Result<bool, Fault> {
         match target {
-            Target::Flow(flow) => self.flows.release(&flow.key()),
+            // One to a service that is not ours is none.
+            Target::Flow(flow) => match self.flow_key(flow) {
+                Ok(key) => self.flows.release(&key),
+                Err(_) => Ok(false),
+            },
             Target::Source(source) if source.is_host() => self.hosts.release(&source.host_key()),
             Target::Source(source) => self.prefixes.release(&source.key()),
             Target::Service(service) => self.services.release(&service.key()),
@@ -62,10 +70,15 @@ impl Tables {
 
     pub(crate) fn remove(&mut self, target: &Target) -> Result<(), Fault> {
         match target {
-            Target::Flow(flow) => self.flows.remove(&flow.key()),
+            Target::Flow(flow) => self.flow_key(flow).map_or(Ok(()), |key| self.flows.remove(&key)),
             Target::Source(source) if source.is_host() => self.hosts.remove(&source.host_key()),
             Target::Source(source) => self.prefixes.remove(&source.key()),
-            Target::Service(service) => self.services.remove(&service.key()),
+            // First its flows: its number may be another's next.
+            Target::Service(service) => {
+                let number = self.services.slots().number(&service.key());
+                self.flows.remove_unless(|key, _| Some(key.service) != number)?;
+                self.services.remove(&service.key())
+            }
             Target::Vlan(vlan) => self.vlans.remove(&vlan.key()),
         }
     }
@@ -73,8 +86,9 @@ impl Tables {
     pub(crate) fn expire(&mut self, now_ns: u64) -> Result<Vec<(Target, Penalty)>, Fault> {
         let mut ended = Vec::new();
         let mut list = |target: Option<Target>, entry| ended.extend(listed(target, &entry));
-        for (key, entry) in self.flows.expire(now_ns)? {
-            list(flow(key), entry);
+        let flows = self.flows.expire(now_ns)?;
+        for (key, entry) in flows {
+            list(self.flow(key), entry);
         }
         for (key, entry) in self.hosts.expire(now_ns)? {
             list(host(key), entry);
@@ -107,9 +121,7 @@ impl Tables {
     pub(crate) fn check_theirs(&self, target: &Target, tenant: Tenant) -> Result<(), Fault> {
         let owner = match target {
             Target::Flow(flow) => {
-                let service = flow.service();
-                let ours = self.services.get(&service.key()).is_some();
-                return if ours { Ok(()) } else { Err(Fault::NotOurs(Target::Service(service))) };
+                return self.flow_key(flow).map(|_| ());
             }
             Target::Source(source) => match self.source_owner(*source) {
                 None => return Ok(()),
@@ -141,11 +153,22 @@ impl Tables {
 
     /// Removes entries with a key or reason that nothing of ours writes. How many.
     pub(crate) fn forget_unreadable(&mut self) -> Result<usize, Fault> {
+        let services = &self.services;
+        let flow = |key| flow(services, key);
         Ok(self.flows.remove_unless(|key, entry| listed(flow(key), entry).is_some())?
             + self.hosts.remove_unless(|key, entry| listed(host(key), entry).is_some())?
             + self.prefixes.remove_unless(|key, entry| listed(prefix(key), entry).is_some())?
             + self.services.remove_unless(|key, entry| listed(service(key), entry).is_some())?
             + self.vlans.remove_unless(|key, entry| listed(vlan(key), entry).is_some())?)
+    }
+
+    /// Makes what was changed of prefixes the valid state; see [`Prefixes::settle`].
+    pub(crate) fn settle(
+        &mut self,
+        half: u32,
+        turn: impl FnOnce(u32) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.prefixes.slots_mut().settle(half, turn)
     }
 
     /// In which of them the program has to look.
@@ -169,8 +192,20 @@ impl Tables {
         ]
     }
 
+    /// What goes to no service of ours has no key.
+    fn flow_key(&self, flow: &Flow) -> Result<FlowKey, Fault> {
+        let service = flow.service();
+        let number = self.services.slots().number(&service.key());
+        let number = number.ok_or(Fault::NotOurs(Target::Service(service)))?;
+        Ok(flow.key(number))
+    }
+
+    fn flow(&self, key: FlowKey) -> Option<Target> {
+        flow(&self.services, key)
+    }
+
     fn all(&self) -> impl Iterator<Item = (Option<Target>, &abi::Penalty)> {
-        let all = self.flows.iter().map(|(key, entry)| (flow(*key), entry));
+        let all = self.flows.iter().map(|(key, entry)| (self.flow(*key), entry));
         let all = all.chain(self.hosts.iter().map(|(key, entry)| (host(*key), entry)));
         let all = all.chain(self.prefixes.iter().map(|(key, entry)| (prefix(*key), entry)));
         let all = all.chain(self.services.iter().map(|(key, entry)| (service(*key), entry)));
@@ -178,16 +213,17 @@ impl Tables {
     }
 }
 
-fn flow(key: FlowKey) -> Option<Target> {
-    Flow::of_key(key).map(Target::Flow)
+fn flow(services: &Table<ServiceKey, Services>, key: FlowKey) -> Option<Target> {
+    let service = Service::of_key(services.slots().of_number(key.service)?)?;
+    Some(Target::Flow(Flow::of_key(key, service)))
 }
 
-fn host(key: Address) -> Option<Target> {
+fn host(key: u64) -> Option<Target> {
     Prefix::of_host_key(key).map(Target::Source)
 }
 
 fn prefix(key: PrefixKey) -> Option<Target> {
-    Prefix::of_key(key.0, key.1).map(Target::Source)
+    Prefix::of_key(key).map(Target::Source)
 }
 
 fn service(key: ServiceKey) -> Option<Target> {

@@ -4,11 +4,14 @@
 //! v4-mapped in the maps and IPv4 here; an IPv6 address that is v4-mapped is taken for IPv4.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ebpf_abi::{
-    Address, FlowKey, HOST_BITS, MAPPED_BITS, NEW_ONLY, Reason, ServiceKey, TCP, UDP, VlanKey,
+    Address, FlowKey, HOST_BITS, IPV4_HOSTS, IPV4_POINT_BITS, NEW_ONLY, POINT_BITS, Reason,
+    ServiceKey, TCP, UDP, VlanKey,
 };
+
+use crate::prefixes::{POINT_MAX, PrefixKey};
 
 /// Who or what is dropped.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -75,7 +78,8 @@ pub struct Penalty {
 }
 
 impl Prefix {
-    /// The prefix that `address` lies in; `None` when there is none of so many bits.
+    /// The prefix that `address` lies in; `None` when there is none of so many bits, or it is one of
+    /// IPv6 multicast, which nobody sends from.
     #[must_use]
     pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
         match address.to_canonical() {
@@ -85,7 +89,8 @@ impl Prefix {
             }
             IpAddr::V6(address) if u32::from(bits) <= HOST_BITS => {
                 let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-                Some(Self { address: IpAddr::V6((address.to_bits() & mask).into()), bits })
+                let address = Ipv6Addr::from(address.to_bits() & mask);
+                (!address.is_multicast()).then_some(Self { address: address.into(), bits })
             }
             _ => None,
         }
@@ -122,26 +127,35 @@ impl Prefix {
     }
 
     /// The key of a host.
-    pub(crate) fn host_key(self) -> Address {
-        address_of(self.address)
-    }
-
-    pub(crate) fn of_host_key(key: Address) -> Option<Self> {
-        let host = Self::of_host(ip_of(key));
-        (host.host_key() == key).then_some(host)
-    }
-
-    /// Bits and address of the kernel's longest-prefix key.
-    pub(crate) fn key(self) -> (u32, Address) {
-        let above = if self.address.is_ipv4() { MAPPED_BITS } else { 0 };
-        (above + u32::from(self.bits), address_of(self.address))
-    }
-
-    pub(crate) fn of_key(bits: u32, address: Address) -> Option<Self> {
-        match ip_of(address) {
-            ip @ IpAddr::V4(_) => Self::new(ip, u8::try_from(bits.checked_sub(MAPPED_BITS)?).ok()?),
-            ip @ IpAddr::V6(_) => Self::new(ip, u8::try_from(bits).ok()?),
+    pub(crate) fn host_key(self) -> u64 {
+        let address = address_of(self.address);
+        match self.address {
+            IpAddr::V4(_) => ebpf_abi::host_of_ipv4(address[3]),
+            IpAddr::V6(_) => ebpf_abi::host(address),
         }
+    }
+
+    pub(crate) fn of_host_key(key: u64) -> Option<Self> {
+        Some(match key.checked_sub(IPV4_HOSTS) {
+            Some(address) => Self::of_host(Ipv4Addr::from(u32::try_from(address).ok()?).into()),
+            None => Self::of_host(Ipv6Addr::from(u128::from(key) << 64).into()),
+        })
+    }
+
+    /// The key of one that is no host.
+    pub(crate) fn key(self) -> PrefixKey {
+        let above = if self.address.is_ipv4() { POINT_BITS - IPV4_POINT_BITS } else { 0 };
+        let start = ebpf_abi::point(self.host_key());
+        let below = POINT_BITS.saturating_sub(above + u32::from(self.bits));
+        PrefixKey { start, mask: POINT_MAX & !((1 << below) - 1) }
+    }
+
+    pub(crate) fn of_key(key: PrefixKey) -> Option<Self> {
+        let within = Self::of_host_key(key.start << 1)?;
+        let above = if within.address.is_ipv4() { POINT_BITS - IPV4_POINT_BITS } else { 0 };
+        let bits = key.mask.count_ones().checked_sub(above)?;
+        let prefix = Self::new(within.address, u8::try_from(bits).ok()?)?;
+        (!prefix.is_host() && prefix.key() == key).then_some(prefix)
     }
 }
 
@@ -181,24 +195,18 @@ impl Flow {
         Service { protocol: self.protocol, at: self.destination }
     }
 
-    pub(crate) fn key(&self) -> FlowKey {
+    /// `service` is the number of where it goes to.
+    pub(crate) fn key(&self, service: u16) -> FlowKey {
         FlowKey {
             source: address_of(self.source.ip()),
-            destination: address_of(self.destination.ip()),
             source_port_be: self.source.port().to_be(),
-            destination_port_be: self.destination.port().to_be(),
-            protocol: self.protocol.number(),
-            pad: [0; 3],
+            service,
         }
     }
 
-    pub(crate) fn of_key(key: FlowKey) -> Option<Self> {
-        let at = |address, port_be| SocketAddr::new(ip_of(address), u16::from_be(port_be));
-        Some(Self {
-            protocol: Protocol::of_number(key.protocol)?,
-            source: at(key.source, key.source_port_be),
-            destination: at(key.destination, key.destination_port_be),
-        })
+    pub(crate) fn of_key(key: FlowKey, service: Service) -> Self {
+        let source = SocketAddr::new(ip_of(key.source), u16::from_be(key.source_port_be));
+        Self { protocol: service.protocol, source, destination: service.at }
     }
 }
 
@@ -306,17 +314,16 @@ mod tests {
         for (source, destination) in [(four, four), (six, six)] {
             for protocol in [Protocol::Tcp, Protocol::Quic] {
                 let flow = Flow { protocol, source, destination };
-                assert_eq!(Flow::of_key(flow.key()), Some(flow));
+                assert_eq!(Flow::of_key(flow.key(7), flow.service()), flow);
                 assert_eq!(Service::of_key(flow.service().key()), Some(flow.service()));
             }
         }
-        for (address, bits) in [("192.0.2.7", 0), ("192.0.2.7", 24), ("2001:db8::7", 64), ("::", 0)]
-        {
+        let v4 = (0..32).map(|bits| ("255.170.2.255", bits));
+        for (address, bits) in v4.chain((0..64).map(|bits| ("feff:db8::7:0:0:0:0", bits))) {
             let prefix = Prefix::new(address.parse().unwrap(), bits).unwrap();
-            let (key_bits, key) = prefix.key();
-            assert_eq!(Prefix::of_key(key_bits, key), Some(prefix), "{prefix}");
+            assert_eq!(Prefix::of_key(prefix.key()), Some(prefix), "{prefix}");
         }
-        for host in ["192.0.2.7", "2001:db8::7", "::"] {
+        for host in ["192.0.2.7", "255.255.255.255", "2001:db8::7", "::", "feff::"] {
             let host = Prefix::of_host(host.parse().unwrap());
             assert!(host.is_host());
             assert_eq!(Prefix::of_host_key(host.host_key()), Some(host));
@@ -341,6 +348,8 @@ mod tests {
     fn what_does_not_exist_has_no_target() {
         assert_eq!(Prefix::new("192.0.2.1".parse().unwrap(), 33), None);
         assert_eq!(Prefix::new("::1".parse().unwrap(), 65), None);
+        assert_eq!(Prefix::new("ff02::1".parse().unwrap(), 16), None);
+        assert!(Prefix::new("ff02::1".parse().unwrap(), 7).is_some());
         assert_eq!(Vlan::new(0, None), None);
         assert_eq!(Vlan::new(4_095, None), None);
         assert_eq!(Vlan::new(1, Some(0)), None);

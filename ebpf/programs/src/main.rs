@@ -17,13 +17,12 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_action};
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_xdp_load_bytes};
 use aya_ebpf::macros::xdp;
-use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use ebpf_abi::{
-    ABI_VERSION, Address, BUCKETS, Config, FLOWS, FlowKey, HOSTS, NEW_ONLY, NO_TENANT, PREFIXES,
-    Penalty, REASONS, Reason, SAMPLE_HEADER_BYTES, SERVICES, ServiceKey, SynBucket, TENANTS_MAX,
-    Table, VLANS,
+    ABI_VERSION, Address, BUCKETS, Config, FANOUT, FLOWS, FlowKey, HOSTS, LEVELS, NEW_ONLY,
+    NO_TENANT, PREFIXES, Penalty, REASONS, Reason, SAMPLE_HEADER_BYTES, SERVICES, Segments,
+    ServiceKey, ServiceSlot, SynBucket, TENANTS_MAX, Table, VLANS,
 };
 use packet::Packet;
 
@@ -58,34 +57,28 @@ pub fn portcullis(ctx: XdpContext) -> u32 {
     }
 }
 
-/// Host, flow, prefix, service, VLAN, bucket: what floods most first, and the search through the
-/// prefixes, which is the dearest, behind both. What does not go to the gateway is not looked at.
+/// Source, flow, service, VLAN, bucket: what floods most first. What does not go to the gateway is not
+/// looked at.
 #[inline(always)]
 fn decide(ctx: &XdpContext, config: &Config) -> Option<Drop> {
     let packet = packet::parse(ctx)?;
-    let service = service(&packet)?;
-    let host = host(&packet, config);
-    if let Some(entry) = host
-        && drops(entry, &packet, config)
-    {
-        return Some(dropped(entry, Table::Source));
-    }
-    if config.active & FLOWS != 0
-        && let Some(entry) = flow(&packet)
-        && drops(entry, &packet, config)
-    {
-        return Some(dropped(entry, Table::Flow));
-    }
+    let slot = service(&packet)?;
+    let service = &slot.penalty;
     let mut tenant = service.tenant;
     // A host is longer than any other prefix, so it alone decides about a source that is one.
-    let source = if host.is_some() { host } else { prefix(&packet, config) };
-    if let Some(entry) = source {
-        if host.is_none() && drops(entry, &packet, config) {
+    if let Some(entry) = host(&packet, config).or_else(|| prefix(&packet, config)) {
+        if drops(entry, &packet, config) {
             return Some(dropped(entry, Table::Source));
         }
         if tenant == NO_TENANT {
             tenant = entry.tenant;
         }
+    }
+    if config.active & FLOWS != 0
+        && let Some(entry) = flow(&packet, slot.number)
+        && drops(entry, &packet, config)
+    {
+        return Some(dropped(entry, Table::Flow));
     }
     if config.active & SERVICES != 0 && drops(service, &packet, config) {
         return Some(dropped(service, Table::Service));
@@ -110,7 +103,7 @@ fn decide(ctx: &XdpContext, config: &Config) -> Option<Drop> {
 }
 
 #[inline(always)]
-fn service(packet: &Packet) -> Option<&'static Penalty> {
+fn service(packet: &Packet) -> Option<&'static ServiceSlot> {
     let key = ServiceKey {
         address: packet.destination,
         port_be: packet.destination_port_be,
@@ -122,7 +115,7 @@ fn service(packet: &Packet) -> Option<&'static Penalty> {
         (same(&slot.key.address, &key.address)
             && slot.key.port_be == key.port_be
             && slot.key.protocol == key.protocol)
-            .then_some(&slot.penalty)
+            .then_some(slot)
     })
 }
 
@@ -144,22 +137,44 @@ fn host(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
 /// The longest that is known.
 #[inline(always)]
 fn prefix(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
-    match config.active & PREFIXES != 0 {
-        true => maps::PREFIXES.get(&Key::new(128, packet.source)),
-        false => None,
+    if config.active & PREFIXES == 0 {
+        return None;
     }
+    let segments = maps::SEGMENTS.get(config.half)?;
+    let point = ebpf_abi::point(packet.host);
+    let segment = segment(segments, point);
+    // SAFETY: as many ways as there are segments.
+    let longest = unsafe { *(&raw const segments.longest).cast::<u16>().add(segment) };
+    if longest == 0 {
+        return None;
+    }
+    let slot = maps::PREFIXES.get(u32::from(longest))?;
+    (point & slot.mask == slot.start).then_some(&slot.penalty)
+}
+
+/// Down the tree without a branch or a call. What is compared has 63 bits: the sign of a difference
+/// says which is larger.
+#[inline(always)]
+fn segment(segments: &Segments, point: u64) -> usize {
+    let nodes = (&raw const segments.nodes).cast::<[u64; FANOUT]>();
+    let (mut node, mut segment) = (0, 0);
+    for _ in 0..LEVELS {
+        // SAFETY: a level has eight times the nodes of the one above, and a node eight ways.
+        let keys = unsafe { *nodes.add(node) };
+        let mut way = 0;
+        for key in &keys[..FANOUT - 1] {
+            way += key.wrapping_sub(point) >> 63;
+        }
+        let way = way as usize & (FANOUT - 1);
+        segment = segment * FANOUT + way;
+        node = node * FANOUT + 1 + way;
+    }
+    segment
 }
 
 #[inline(always)]
-fn flow(packet: &Packet) -> Option<&'static Penalty> {
-    let key = FlowKey {
-        source: packet.source,
-        destination: packet.destination,
-        source_port_be: packet.source_port_be,
-        destination_port_be: packet.destination_port_be,
-        protocol: packet.protocol,
-        pad: [0; 3],
-    };
+fn flow(packet: &Packet, service: u16) -> Option<&'static Penalty> {
+    let key = FlowKey { source: packet.source, source_port_be: packet.source_port_be, service };
     // SAFETY: entries are replaced, and freed after a grace period only.
     unsafe { maps::FLOWS.get(&key) }
 }

@@ -1,11 +1,11 @@
 //! The maps, by the names that the loader knows them by. Their keys and values are the ABI's.
 
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use ebpf_abi::{
-    Address, Config, Drops, FLOWS_MAX, FlowKey, HOSTS_MAX, PREFIXES_MAX, Penalty,
-    SAMPLE_RING_BYTES, SERVICE_SLOTS, Sample, ServiceSlot, SynBucket, TENANTS_MAX, VLANS_MAX,
-    VlanKey,
+    Config, Drops, FLOWS_MAX, FlowKey, HOSTS_MAX, PREFIX_SLOTS, Penalty, PrefixSlot,
+    SAMPLE_RING_BYTES, SERVICE_SLOTS, Sample, Segments, ServiceSlot, SynBucket, TENANTS_MAX,
+    VLANS_MAX, VlanKey,
 };
 
 #[btf_map]
@@ -13,9 +13,11 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static FLOWS: HashMap<FlowKey, Penalty, { FLOWS_MAX as usize }> = HashMap::new();
 #[btf_map]
-pub static HOSTS: HashMap<Address, Penalty, { HOSTS_MAX as usize }> = HashMap::new();
+pub static HOSTS: HashMap<u64, Penalty, { HOSTS_MAX as usize }> = HashMap::new();
 #[btf_map]
-pub static PREFIXES: LpmTrie<Address, Penalty, { PREFIXES_MAX as usize }> = LpmTrie::new();
+pub static PREFIXES: Array<PrefixSlot, { PREFIX_SLOTS as usize }> = Array::new();
+#[btf_map]
+pub static SEGMENTS: Array<Segments, 2> = Array::new();
 #[btf_map]
 pub static SERVICES: Array<ServiceSlot, { SERVICE_SLOTS as usize }> = Array::new();
 #[btf_map]

@@ -12,7 +12,7 @@ use ebpf_abi::{Address, EXTENSIONS_MAX, TAGS_MAX, TCP, UDP, VlanKey};
 pub struct Packet {
     pub source: Address,
     /// The source as [`ebpf_abi::host`] has it.
-    pub host: Address,
+    pub host: u64,
     pub destination: Address,
     pub source_port_be: u16,
     pub destination_port_be: u16,
@@ -84,7 +84,7 @@ pub fn parse(ctx: &XdpContext) -> Option<Packet> {
     Some(Packet {
         source: network.source,
         host: match frame.ethertype {
-            IPV4 => network.source,
+            IPV4 => ebpf_abi::host_of_ipv4(network.source[3]),
             _ => ebpf_abi::host(network.source),
         },
         destination: network.destination,

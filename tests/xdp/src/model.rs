@@ -140,16 +140,9 @@ impl Model {
         if !self.services.contains(&seen.flow.service()) {
             return None;
         }
-        let source = self.entry(Table::Source, &seen);
-        let is_host = |(target, _): &&(Target, Penalty)| matches!(target, Target::Source(prefix) if prefix.is_host());
-        let others = [Table::Service, Table::Vlan].map(|table| (table, self.entry(table, &seen)));
-        let order = [
-            (Table::Source, source.filter(is_host)),
-            (Table::Flow, self.entry(Table::Flow, &seen)),
-            (Table::Source, source),
-        ];
-        order.into_iter().chain(others).find_map(|(table, entry)| {
-            let (_, penalty) = entry?;
+        let order = [Table::Source, Table::Flow, Table::Service, Table::Vlan];
+        order.into_iter().find_map(|table| {
+            let (_, penalty) = self.entry(table, &seen)?;
             (seen.opens || !penalty.new_only).then_some((penalty.tenant, penalty.reason, table))
         })
     }

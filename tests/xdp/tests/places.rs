@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ebpf_abi::{ServiceKey, TCP, UDP};
-use ebpf_loader::{Protocol, Reason, Service, Table, Target, Tenant};
+use ebpf_loader::{Card, Flow, Protocol, Reason, Service, Table, Target, Tenant};
 use tests_xdp::packet::{ACK, Packet, quic_short};
-use tests_xdp::{card, hour, owned, source, try_counted};
+use tests_xdp::{card, hour, owned, source, tcp, try_counted};
 
 const ACME: Tenant = Tenant(1);
 const AGENT: &str = "198.51.100.7:1";
@@ -50,4 +50,35 @@ fn a_packet_that_shares_a_place_with_a_service_passes() {
         let found = try_counted(&mut card, &packet(address, port, protocol), &[ACME]);
         assert_eq!(found, (true, None), "{} {port} {protocol}", Ipv4Addr::from(address));
     }
+}
+
+/// Flows name their service by a number, and a number that is free is given again.
+#[test]
+fn a_service_that_goes_takes_its_flows_along_and_others_keep_theirs() {
+    let test = "a_service_that_goes_takes_its_flows_along_and_others_keep_theirs";
+    let Some(mut card) = card(test) else { return };
+    let service = |at: &str| Target::Service(tcp(at));
+    let [old, kept, new] = ["203.0.113.1:443", "203.0.113.2:443", "203.0.113.3:443"];
+    card.configure(&[owned(service(old), None), owned(service(kept), None)]).unwrap();
+    let flow = |to: &str| {
+        let (source, destination) = (AGENT.parse().unwrap(), to.parse().unwrap());
+        Target::Flow(Flow { protocol: Protocol::Tcp, source, destination })
+    };
+    for to in [old, kept] {
+        card.penalise(flow(to), hour(ACME, Reason::Kill)).unwrap();
+    }
+    assert!(card.penalise(flow(new), hour(ACME, Reason::Kill)).is_err());
+    let counted = Some((ACME, Reason::Kill, Table::Flow));
+    let tried = |card: &mut Card, to: &str| {
+        try_counted(card, &Packet::tcp(AGENT, to, ACK).bytes(), &[ACME])
+    };
+    assert_eq!(tried(&mut card, old), (false, counted));
+    card.configure(&[owned(service(new), None), owned(service(kept), None)]).unwrap();
+    assert_eq!(tried(&mut card, new), (true, None));
+    assert_eq!(tried(&mut card, kept), (false, counted));
+    let left: Vec<_> = card.penalties().into_iter().map(|(target, _)| target).collect();
+    assert_eq!(left, [flow(kept)]);
+    assert!(!card.release(&flow(old)).unwrap());
+    card.configure(&[owned(service(old), None), owned(service(kept), None)]).unwrap();
+    assert_eq!(tried(&mut card, old), (true, None));
 }

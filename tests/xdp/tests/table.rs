@@ -258,8 +258,8 @@ fn the_first_table_that_knows_the_packet_counts_it() {
     let targets = [
         (vlan(7, None), Table::Vlan),
         (Target::Service(tcp(ACMES)), Table::Service),
-        (source("198.51.100.0/24"), Table::Source),
         (flow(Protocol::Tcp, AGENT, ACMES), Table::Flow),
+        (source("198.51.100.0/24"), Table::Source),
         (source("198.51.100.7/32"), Table::Source),
     ];
     for (target, table) in targets {

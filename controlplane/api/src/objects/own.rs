@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dataplane_drops::{PLACES_MAX, Place, PlaceFault, Prefix, Target, check_places};
+use dataplane_drops::{IPV6_BITS_MAX, PLACES_MAX, Place, PlaceFault, Prefix, Target, check_places};
 use serde::de::{Error, SeqAccess, Visitor};
 
 use super::{Tenant, check_list};
@@ -85,20 +85,28 @@ fn service(text: &str) -> Result<Target, Problem> {
 fn prefix(text: &str) -> Result<Target, Problem> {
     let unreadable = || {
         unreadable("prefixes", text, "no prefix")
-            .help("write for example `192.0.2.0/24`, `2001:db8::/32` or a single address")
+            .help("write for example `192.0.2.0/24`, `2001:db8::/32` or a single IPv4 address")
     };
     let (network, bits) = match text.split_once('/') {
         Some((network, bits)) => (network, Some(bits.parse().map_err(|_| unreadable())?)),
         None => (text, None),
     };
     let network: IpAddr = network.parse().map_err(|_| unreadable())?;
-    let most = if network.to_canonical().is_ipv4() { 32 } else { 128 };
-    let bits: u8 = bits.unwrap_or(most);
-    Prefix::new(network, bits).map(Target::Prefix).ok_or_else(|| match bits <= most {
-        true => {
-            unreadable().help("bits beyond the length are set: write the network's own address")
-        }
-        false => unreadable(),
+    let (all, most) = match network.to_canonical().is_ipv4() {
+        true => (32, 32),
+        false => (128, IPV6_BITS_MAX),
+    };
+    let bits: u8 = bits.unwrap_or(all);
+    Prefix::new(network, bits).map(Target::Prefix).ok_or_else(|| {
+        unreadable().help(if bits > all {
+            "IPv4 has 32 bits, IPv6 128"
+        } else if bits > most {
+            "a host of IPv6 changes the last 64 bits at will: write its /64, if that is all theirs"
+        } else if network.is_ipv6() && network.is_multicast() {
+            "nobody sends from a multicast address: write the tenant's own"
+        } else {
+            "bits beyond the length are set: write the network's own address"
+        })
     })
 }
 
@@ -211,7 +219,17 @@ mod tests {
             let (field, detail) = refused(&format!("services = [\"{bad}\"]"));
             assert_eq!((&*field, detail), ("services", format!("`{bad}` is no address and port")));
         }
-        for bad in ["192.0.2.1/24", "192.0.2.0/33", "::/129", "x/8", "192.0.2.0/", "192.0.2.0/-1"] {
+        for bad in [
+            "192.0.2.1/24",
+            "192.0.2.0/33",
+            "::/129",
+            "x/8",
+            "192.0.2.0/",
+            "192.0.2.0/-1",
+            "2001:db8::7",
+            "2001:db8::/65",
+            "ff02::/16",
+        ] {
             assert_eq!(refused(&format!("prefixes = [\"{bad}\"]")).0, "prefixes", "{bad}");
         }
         for bad in ["0", "4095", "-1", "\"100.\"", "\"100.0\"", "\"100.7.1\"", "\"\"", "\"x\""] {
