@@ -1,9 +1,11 @@
-//! The whole system on this machine, shown in seven scenes.
+//! The whole system on this machine, shown in eight scenes.
 //!
 //! Control plane, gateway, two MCP servers and an OpenID provider run as real processes; the clients
 //! are the official Rust SDK's. Every line that is shown was just measured or answered. With
 //! `--keep` everything stays up until Ctrl-C.
 
+mod agent;
+mod dropped;
 mod scenes;
 mod stage;
 

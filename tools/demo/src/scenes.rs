@@ -1,4 +1,4 @@
-//! The seven scenes. Each fails the demo when what it shows is not so.
+//! Seven of the eight scenes. Each fails the demo when what it shows is not so.
 
 use std::fs;
 use std::rc::Rc;
@@ -10,6 +10,8 @@ use tests_fixtures::mcp::Era;
 use tests_fixtures::mcp::client::{Client, as_json, text_of};
 use tests_fixtures::stack::wait_until;
 
+use crate::agent::Agent;
+use crate::dropped;
 use crate::stage::Stage;
 
 /// Calls that run when their tool is killed.
@@ -26,6 +28,7 @@ pub(crate) async fn play(stage: &mut Stage) -> anyhow::Result<()> {
     killed(stage).await?;
     pushed(stage, &ann).await?;
     ann.close().await;
+    dropped::play(stage)?;
     proven(stage)
 }
 
@@ -69,16 +72,18 @@ async fn denied(stage: &mut Stage, ann: &Client) -> anyhow::Result<()> {
 
 async fn over_quota(stage: &mut Stage) -> anyhow::Result<()> {
     stage.scene("An agent that loops is told which quota, and when to retry");
+    let token = stage.system.token_of("looping-bot", &["support"])?;
+    let agent = Agent::new(&stage.system, token, None)?;
     let mut refused = None;
     for call in 1..=8 {
-        let answer = stage.raw_call("looping-bot", &["support"], "crm__get_orders").await?;
-        if answer.0 == 429 {
+        let answer = agent.call("crm__get_orders").await?;
+        if answer.status == 429 {
             refused.get_or_insert((call, answer));
         }
     }
-    let (call, (status, retry_after, body)) = refused.context("nothing was refused")?;
-    stage.tell(format!("call {call}: HTTP {status}, Retry-After: {retry_after}"));
-    stage.tell(body);
+    let (call, answer) = refused.context("nothing was refused")?;
+    stage.tell(format!("call {call}: HTTP 429, Retry-After: {}", answer.retry_after));
+    stage.tell(answer.body);
     Ok(())
 }
 

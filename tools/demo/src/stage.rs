@@ -6,7 +6,6 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context;
-use serde_json::json;
 use tests_fixtures::mcp::Era;
 use tests_fixtures::mcp::client::{Client, Target, connect};
 use tests_fixtures::stack::{System, SystemSpec, binary};
@@ -42,9 +41,7 @@ impl Stage {
 
     /// A line of what happened.
     pub(crate) fn tell(&self, line: impl AsRef<str>) {
-        for line in line.as_ref().lines() {
-            println!("   {line}");
-        }
+        tell(line);
     }
 
     /// A connected client of this person.
@@ -63,38 +60,6 @@ impl Stage {
         connect(&target, era).await
     }
 
-    /// One modern call without an SDK between: status, `Retry-After` and body as they came.
-    pub(crate) async fn raw_call(
-        &self,
-        user: &str,
-        roles: &[&str],
-        tool: &str,
-    ) -> anyhow::Result<(u16, String, String)> {
-        let pem = std::fs::read(self.system.certificate())?;
-        let trusted = reqwest::Certificate::from_pem_bundle(&pem)?;
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only(trusted).build()?;
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let params = json!({"name": tool, "arguments": {"customer": "c-1"}, "_meta": meta});
-        let body =
-            json!({"jsonrpc": "2.0", "id": "loop", "method": "tools/call", "params": params});
-        let answer = http
-            .post(self.system.url("/mcp"))
-            .bearer_auth(self.system.token_of(user, roles)?)
-            .header("Accept", "application/json, text/event-stream")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", "tools/call")
-            .header("Mcp-Name", tool)
-            .json(&body)
-            .send()
-            .await?;
-        let retry_after = answer.headers().get("Retry-After").map(|value| value.to_str());
-        let retry_after = retry_after.transpose()?.unwrap_or_default().to_owned();
-        Ok((answer.status().as_u16(), retry_after, answer.text().await?))
-    }
-
     /// Writes the policy folder to disk, where an operator has it.
     pub(crate) fn write_folder(&self) -> anyhow::Result<String> {
         for (path, text) in &self.folder {
@@ -105,30 +70,14 @@ impl Stage {
 
     /// Runs the command line and shows what it printed. True when it exited with zero.
     pub(crate) fn portcullis(&self, arguments: &[&str]) -> anyhow::Result<bool> {
-        let shown = arguments.join(" ").replace(&self.folder_of_run(), "");
-        println!("   $ portcullis {shown}");
-        let output = Command::new(binary("portcullis")?)
-            .args(arguments)
-            .env("PORTCULLIS_URL", format!("http://{}", self.system.rest))
-            .env("PORTCULLIS_TOKEN", &self.system.token)
-            .env("NO_COLOR", "1")
-            .output()?;
-        for text in [&output.stdout, &output.stderr] {
-            let text = String::from_utf8_lossy(text).replace(&self.folder_of_run(), "");
-            text.lines().for_each(|line| println!("     {line}"));
-        }
-        Ok(output.status.success())
-    }
-
-    fn folder_of_run(&self) -> String {
-        format!("{}/", self.system.place.path("").display()).replace("//", "/")
+        portcullis(&self.system, arguments)
     }
 
     /// The URL to paste, and what to try next.
     pub(crate) fn farewell(&mut self, keep: bool) {
         let system = &mut self.system;
         let url = system.url("/mcp");
-        println!("\nAll seven scenes took {:.1} s.", self.begun.elapsed().as_secs_f32());
+        println!("\nAll eight scenes took {:.1} s.", self.begun.elapsed().as_secs_f32());
         if keep {
             system.place.keep();
             println!("It keeps running until Ctrl-C.");
@@ -156,6 +105,30 @@ impl Stage {
         println!("   portcullis calls --follow");
         println!("   portcullis kill server erp --reason 'a drill'");
     }
+}
+
+/// A line of what happened.
+pub(crate) fn tell(line: impl AsRef<str>) {
+    for line in line.as_ref().lines() {
+        println!("   {line}");
+    }
+}
+
+/// Runs the command line for a system and shows what it printed. True when it exited with zero.
+pub(crate) fn portcullis(system: &System, arguments: &[&str]) -> anyhow::Result<bool> {
+    let folder = format!("{}/", system.place.path("").display()).replace("//", "/");
+    println!("   $ portcullis {}", arguments.join(" ").replace(&folder, ""));
+    let output = Command::new(binary("portcullis")?)
+        .args(arguments)
+        .env("PORTCULLIS_URL", format!("http://{}", system.rest))
+        .env("PORTCULLIS_TOKEN", &system.token)
+        .env("NO_COLOR", "1")
+        .output()?;
+    for text in [&output.stdout, &output.stderr] {
+        let text = String::from_utf8_lossy(text).replace(&folder, "");
+        text.lines().for_each(|line| println!("     {line}"));
+    }
+    Ok(output.status.success())
 }
 
 /// For scene 3: what an agent that loops runs into.

@@ -71,12 +71,8 @@ pub(crate) fn fresh_object() -> PathBuf {
 pub(crate) fn ensure_toolchain() -> anyhow::Result<()> {
     let there = [RUSTC, CARGO, CORE, LLVM].iter().all(|path| Path::new(path).exists());
     if !there {
-        println!("installing {}", PACKAGES.join(" "));
-        // A list of packages that is too old names none of them.
-        if !install() {
-            let _ = machine::command("apt-get").args(["-qq", "update"]).status();
-            ensure!(install(), "no BPF toolchain: apt-get install {}", PACKAGES.join(" "));
-        }
+        let installed = machine::install(PACKAGES);
+        ensure!(installed, "no BPF toolchain: apt-get install {}", PACKAGES.join(" "));
     }
     if linker_version().is_none_or(|version| !version.ends_with(LINKER_VERSION)) {
         println!("installing bpf-linker {LINKER_VERSION}");
@@ -93,15 +89,6 @@ pub(crate) fn ensure_toolchain() -> anyhow::Result<()> {
         ensure!(status.success(), "bpf-linker {LINKER_VERSION} cannot be built");
     }
     Ok(())
-}
-
-fn install() -> bool {
-    // Waits for another apt rather than failing on its lock.
-    let words =
-        ["-o", "DPkg::Lock::Timeout=600", "-qq", "install", "-y", "--no-install-recommends"];
-    let mut command = machine::command("apt-get");
-    command.args(words).args(PACKAGES).env("DEBIAN_FRONTEND", "noninteractive");
-    command.status().is_ok_and(|status| status.success())
 }
 
 fn build() -> anyhow::Result<PathBuf> {

@@ -3,6 +3,7 @@
 //! Versions of tools are pinned here. In CI a tool that cannot be had fails its step; elsewhere the
 //! step is skipped, aloud.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -42,6 +43,33 @@ impl Tool {
             _ => Err(format!("{} is missing: cargo {}", self.package, arguments.join(" "))),
         }
     }
+}
+
+/// Installs Debian packages; whether they are there now.
+pub(crate) fn install(packages: &[&str]) -> bool {
+    // Waits for another apt rather than failing on its lock.
+    let words =
+        ["-o", "DPkg::Lock::Timeout=600", "-qq", "install", "-y", "--no-install-recommends"];
+    let install = || {
+        let mut command = command("apt-get");
+        command.args(words).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+        command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    println!("installing {}", packages.join(" "));
+    // A list of packages that is too old names none of them.
+    install() || (update() && install())
+}
+
+/// Fetches the list of packages anew.
+pub(crate) fn update() -> bool {
+    let mut command = command("apt-get");
+    command.args(["-o", "DPkg::Lock::Timeout=600", "-qq", "update"]);
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Whether packages can be installed, and namespaces made.
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Whether this run is the one that decides.
