@@ -6,6 +6,7 @@
 
 mod addresses;
 mod admin;
+mod capabilities;
 mod card;
 mod clock;
 mod conversation;
@@ -137,6 +138,8 @@ struct Gateway {
 
 impl Gateway {
     fn start(settings: &Settings, dirs: Dirs, identity: Identity) -> anyhow::Result<Self> {
+        let card = card(settings)?;
+        capabilities::give_up().context("capabilities cannot be given up")?;
         let processors = processors(settings)?;
         let keys = Keys::open(&settings.data_dir)?;
         let boot = BootId(random()?);
@@ -170,7 +173,7 @@ impl Gateway {
             lane: ladders_lane,
             lane_number: u16::try_from(processors.len()).context("too many cores")?,
             mailboxes: Arc::clone(&mailboxes),
-            card: card(settings)?,
+            card,
             kept: settings.data_dir.join(KEPT),
         })?;
         let ear = ladder.ear();

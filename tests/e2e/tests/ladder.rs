@@ -78,6 +78,26 @@ fn ignore_refusals(door: &Door, token: &str) -> anyhow::Result<(Agent, usize)> {
     unreachable!("the numbers do not end")
 }
 
+/// Threads of a process that may do more than the gateway has to.
+fn overpowered(pid: u32) -> anyhow::Result<Vec<String>> {
+    // Of capabilities(7): DAC_OVERRIDE, NET_BIND_SERVICE, IPC_LOCK.
+    let kept = 1_u64 << 1 | 1 << 10 | 1 << 14;
+    let mut found = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let has_more = status.lines().any(|line| {
+            let set = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"]
+                .iter()
+                .find_map(|name| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
+            set.is_some_and(|set| set & !kept != 0) || line == "NoNewPrivs:\t0"
+        });
+        if has_more {
+            found.push(status);
+        }
+    }
+    Ok(found)
+}
+
 /// What the gateway has put on record of ladders: what, and of what.
 fn steps(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut steps = Vec::new();
@@ -122,6 +142,8 @@ fn packets_die_at_the_card_and_the_neighbours_do_not() {
     spec.gateway.extend(arguments.map(str::to_owned));
     play(&spec, |system| {
         acknowledged(system)?;
+        let pid = system.gateway.id().context("no gateway")?;
+        ensure!(overpowered(pid)?.is_empty(), "{:?}", overpowered(pid)?);
         let door = Door::of(system)?;
         let token = system.token_of("ann", &["support"])?;
         let (mut agent, calls) = ignore_refusals(&door, &token)?;
