@@ -36,6 +36,8 @@ pub struct Card {
     stamp: Stamp,
     pins: Option<Pins>,
     attached: Option<(Attached, XdpLinkId)>,
+    verifying_ns: u64,
+    loading_ns: u64,
 }
 
 /// What was there from before.
@@ -85,6 +87,10 @@ pub struct Status {
     pub stamp: Stamp,
     /// Instructions that the kernel's verifier went through.
     pub verified: Option<u32>,
+    /// What the kernel took to verify the programs and to translate them.
+    pub verifying_ns: u64,
+    /// What all took, the maps included.
+    pub loading_ns: u64,
     /// Bytes of machine code.
     pub machine_bytes: u32,
     pub fill: Vec<Fill>,
@@ -146,6 +152,7 @@ impl Card {
     fn new(object: &[u8], pins: Option<&Pins>) -> Result<Self, Fault> {
         let stamp = Stamp::of(object)?;
         same_abi(&stamp)?;
+        let begun_ns = crate::now_ns();
         let mut loader = EbpfLoader::new();
         for name in NAMES {
             if let Some(pins) = pins {
@@ -153,9 +160,12 @@ impl Card {
             }
         }
         let mut ebpf = loader.load(object).map_err(|why| Fault::kernel("load the maps", &why))?;
+        let mut verifying_ns = 0;
         for (name, missing) in [(PROGRAM, "program"), (FLOOR, "floor")] {
             let program = xdp(&mut ebpf, name).ok_or(Fault::Incomplete(missing))?;
+            let handed_over_ns = crate::now_ns();
             program.load().map_err(|why| Fault::kernel("load the program", &why))?;
+            verifying_ns += crate::now_ns().saturating_sub(handed_over_ns);
         }
         let maps = Maps::take(&mut ebpf)?;
         let mut card = Self {
@@ -166,8 +176,11 @@ impl Card {
             stamp,
             pins: None,
             attached: None,
+            verifying_ns,
+            loading_ns: 0,
         };
         card.adopt_config()?;
+        card.loading_ns = crate::now_ns().saturating_sub(begun_ns);
         Ok(card)
     }
 
@@ -349,6 +362,8 @@ impl Card {
             tag: info.tag(),
             stamp: self.stamp.clone(),
             verified: info.verified_instruction_count(),
+            verifying_ns: self.verifying_ns,
+            loading_ns: self.loading_ns,
             machine_bytes: info.size_jitted(),
             fill: self.fill(),
             alive_until_ns: self.config.alive_until_ns,

@@ -101,9 +101,14 @@ impl Fault {
     }
 }
 
-/// A fault and its causes on one line. A verifier's log stays out: it has thousands.
+/// A fault and its causes on one line. Of a verifier's log, which has thousands, what it objects to.
 pub(crate) fn told(fault: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = first_line(&fault.to_string());
+    let whole = fault.to_string();
+    let mut text = first_line(&whole);
+    if let Some(objection) = objection(&whole) {
+        text.push_str(" ... ");
+        text.push_str(objection);
+    }
     let mut cause = fault.source();
     while let Some(next) = cause {
         let line = first_line(&next.to_string());
@@ -120,6 +125,14 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or("").to_owned()
 }
 
+/// The last line of a verifier's log before its figures.
+fn objection(text: &str) -> Option<&str> {
+    let figures = text.lines().position(|line| line.starts_with("processed "))?;
+    let figure =
+        |line: &&str| !line.starts_with("verification time") && !line.starts_with("stack depth");
+    text.lines().take(figures).skip(1).filter(figure).last()
+}
+
 fn is_forbidden(fault: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(fault);
     while let Some(found) = cause {
@@ -132,4 +145,20 @@ fn is_forbidden(fault: &(dyn std::error::Error + 'static)) -> bool {
         cause = found.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_verifiers_log_the_objection_is_told() {
+        let log = "not loaded. Verifier output: 0: (b7) r0 = 1\n1: (85) call x#189\n\
+            R4 min value is negative\nverification time 38816 usec\nstack depth 240+0\n\
+            processed 570 insns (limit 1000000)\n";
+        let fault = Fault::kernel("load the program", &io::Error::other(log));
+        let wanted = "not loaded. Verifier output: 0: (b7) r0 = 1 ... R4 min value is negative";
+        assert!(fault.to_string().contains(wanted), "{fault}");
+        assert_eq!(objection("one\ntwo"), None);
+    }
 }

@@ -21,8 +21,8 @@ use aya_ebpf::programs::XdpContext;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 use ebpf_abi::{
     ABI_VERSION, Address, BUCKETS, Config, FANOUT, FLOWS, FlowKey, HOSTS, LEVELS, NEW_ONLY,
-    NO_TENANT, PREFIXES, Penalty, REASONS, Reason, SAMPLE_HEADER_BYTES, SERVICES, Segments,
-    ServiceKey, ServiceSlot, SynBucket, TENANTS_MAX, Table, VLANS,
+    NO_TENANT, PREFIXES, Penalty, REASONS, Reason, SAMPLE_HEADER_BYTES, SEGMENTS, SERVICES,
+    Segments, ServiceKey, ServiceSlot, SynBucket, TENANTS_MAX, Table, VLANS,
 };
 use packet::Packet;
 
@@ -169,7 +169,8 @@ fn segment(segments: &Segments, point: u64) -> usize {
         segment = segment * FANOUT + way;
         node = node * FANOUT + 1 + way;
     }
-    segment
+    // The compiler knows that it is below; the verifier of Linux 6.1 has lost it by here.
+    core::hint::black_box(segment) & (SEGMENTS - 1)
 }
 
 #[inline(always)]
@@ -256,16 +257,21 @@ fn count(ctx: &XdpContext, config: &Config, drop: &Drop) {
 /// Writes the packet's beginning to the ring, without waking anybody. Whether there was room.
 #[inline(always)]
 fn sample(ctx: &XdpContext, drop: &Drop) -> bool {
-    let packet_bytes = ctx.data_end() - ctx.data();
-    let header_bytes = packet_bytes.min(SAMPLE_HEADER_BYTES);
-    if header_bytes == 0 {
-        return false;
-    }
     let Some(mut entry) = maps::SAMPLES.reserve(0) else { return false };
     let sample = entry.as_mut_ptr();
+    // SAFETY: reads a clock.
+    let at_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    // After the last call but one: a length that waits on the stack has lost its bounds for the
+    // verifier of Linux 6.1, and what is not zero has none there either.
+    let packet_bytes = ctx.data_end() - ctx.data();
+    if packet_bytes < packet::ETHERNET_BYTES {
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return false;
+    }
+    let header_bytes = packet_bytes.min(SAMPLE_HEADER_BYTES);
     // SAFETY: the ring's room for one sample; the helper writes `header_bytes` of its header.
     unsafe {
-        (*sample).at_ns = bpf_ktime_get_coarse_ns();
+        (*sample).at_ns = at_ns;
         (*sample).tenant = drop.tenant;
         (*sample).packet_bytes = packet_bytes as u32;
         (*sample).interface = ctx.ingress_ifindex() as u32;

@@ -22,7 +22,7 @@ pub struct Packet {
     pub opens: bool,
 }
 
-const ETHERNET_BYTES: usize = 14;
+pub const ETHERNET_BYTES: usize = 14;
 const ETHERTYPE_AT: usize = 12;
 const TAGGED: u16 = 0x8100_u16.to_be();
 const TAGGED_OUTER: u16 = 0x88a8_u16.to_be();
