@@ -24,6 +24,10 @@ sim *ARGS:
 fuzz *ARGS:
     cargo xtask fuzz {{ARGS}}
 
+# The network card's program on Debian's kernels, in QEMU.
+kernels *ARGS:
+    cargo xtask kernels {{ARGS}}
+
 # Rewrite the golden files from what the code says now.
 bless *ARGS:
     cargo xtask bless {{ARGS}}

@@ -68,6 +68,16 @@ pub fn told(text: &str) {
     let _ = writeln!(std::io::stderr(), "    {text}");
 }
 
+/// What is tried over and over is tried once in so many times, where an emulated processor would
+/// take minutes: `XDP_ONE_IN`.
+///
+/// # Panics
+/// When it is no number.
+#[must_use]
+pub fn one_in() -> u64 {
+    std::env::var("XDP_ONE_IN").map_or(1, |text| text.parse().expect("a number"))
+}
+
 /// A drop as the counters tell it.
 pub type Counted = (Tenant, Reason, Table);
 

@@ -7,6 +7,7 @@
 mod arguments;
 mod ebpf;
 mod fuzz;
+mod kernels;
 mod machine;
 mod outcome;
 mod plan;

@@ -28,6 +28,8 @@ pub(crate) enum Action {
     Deny,
     /// The object that the sources give, compared with the committed one, and its tests.
     Ebpf,
+    /// The same tests on Debian's kernels and on drivers of cards, in QEMU.
+    Kernels,
     /// Each fuzz target for this long.
     Fuzz {
         seconds: u64,
@@ -96,6 +98,7 @@ impl Step {
             Action::Tidy => "cargo xtask tidy".to_owned(),
             Action::Deny => "cargo deny check bans licenses sources".to_owned(),
             Action::Ebpf => format!("cargo xtask ebpf --check && {}", xdp().shown()),
+            Action::Kernels => "cargo xtask kernels".to_owned(),
             Action::Fuzz { seconds } => format!("cargo xtask fuzz --seconds {seconds}"),
         }
     }
@@ -136,6 +139,7 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
         step("tests", "unit, model, golden and simulation tests", run(Invocation::cargo(tests))),
         step("e2e", "real processes, sockets and SDKs", run(e2e)),
         step("ebpf", "the committed object, and a fresh one through its tests", Action::Ebpf),
+        step("kernels", "the same on other kernels and drivers, in QEMU", Action::Kernels),
         step("fuzz", "each parser of outside bytes", Action::Fuzz { seconds: fuzz_seconds }),
         step(
             "counts",

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::machine;
 use crate::outcome::{Counts, Outcome, Runner};
 use crate::plan::{self, Action, Invocation, Step};
-use crate::{ebpf, fuzz, verbs};
+use crate::{ebpf, fuzz, kernels, verbs};
 
 /// Runs all steps; whether none failed.
 pub(crate) fn execute(plan: &[Step]) -> bool {
@@ -98,6 +98,7 @@ fn carry_out(action: &Action) -> Outcome {
             },
             Err(why) => Outcome::Skipped(format!("{why:#}")),
         },
+        Action::Kernels => kernels::run(&kernels::Wanted::default()),
         Action::Fuzz { seconds } => fuzz::run(*seconds, None),
     }
 }

@@ -8,7 +8,7 @@ use tools_tidy::Repository;
 use crate::arguments::{Arguments, Opt};
 use crate::outcome::Outcome;
 use crate::plan::{self, Invocation};
-use crate::{ebpf, fuzz, machine, run};
+use crate::{ebpf, fuzz, kernels, machine, run};
 
 /// Seconds for each fuzz target, in `test` and by itself.
 const FUZZ_SECONDS: u64 = 60;
@@ -77,6 +77,16 @@ pub(crate) const VERBS: &[Verb] = &[
         help: "rebuild the object of the program at the network card",
         options: &[flag("check", "compare with the committed object, change nothing")],
         run: |arguments| ebpf::run(arguments.flag("check")),
+    },
+    Verb {
+        name: "kernels",
+        help: "its tests on Debian's kernels and on drivers of cards, in QEMU",
+        options: &[
+            value("series", "N", "one kernel: 6.1 or 6.12"),
+            value("qemu", "PROGRAM", "another QEMU than Debian's"),
+            flag("tcg", "emulate the processor, too"),
+        ],
+        run: kernels,
     },
     Verb {
         name: "bless",
@@ -192,7 +202,22 @@ fn sim(arguments: &Arguments) -> anyhow::Result<bool> {
 }
 
 fn fuzz(arguments: &Arguments) -> anyhow::Result<bool> {
-    match fuzz::run(arguments.number("seconds", FUZZ_SECONDS)?, arguments.value("target")) {
+    let seconds = arguments.number("seconds", FUZZ_SECONDS)?;
+    counted(fuzz::run(seconds, arguments.value("target")))
+}
+
+fn kernels(arguments: &Arguments) -> anyhow::Result<bool> {
+    let text = |name| arguments.value(name).map(ToOwned::to_owned);
+    counted(kernels::run(&kernels::Wanted {
+        only: text("series"),
+        emulator: text("qemu"),
+        software: arguments.flag("tcg"),
+    }))
+}
+
+/// Prints the closing line.
+fn counted(outcome: Outcome) -> anyhow::Result<bool> {
+    match outcome {
         Outcome::Passed(counts) => {
             println!("{} passed, 0 failed", counts.passed);
             Ok(true)
