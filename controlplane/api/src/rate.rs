@@ -47,6 +47,19 @@ impl Rate {
     }
 }
 
+impl std::fmt::Display for Rate {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let period = match self.period_ms {
+            1_000 => "s",
+            60_000 => "min",
+            3_600_000 => "h",
+            86_400_000 => "day",
+            other => return write!(out, "{} in {other} ms", self.units),
+        };
+        write!(out, "{}/{period}", self.units)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +68,11 @@ mod tests {
     fn rates_of_the_first_page() {
         assert_eq!(Rate::parse("600/min"), Ok(Rate { units: 600, period_ms: 60_000 }));
         assert_eq!(Rate::parse("1 / day"), Ok(Rate { units: 1, period_ms: 86_400_000 }));
+        for (written, said) in
+            [("600/minute", "600/min"), ("2/sec", "2/s"), ("1/hour", "1/h"), ("7/d", "7/day")]
+        {
+            assert_eq!(Rate::parse(written).unwrap().to_string(), said);
+        }
         for bad in ["", "600", "0/min", "-1/min", "1/fortnight", "4294967296/s", "1.5/s", "/s"] {
             assert!(Rate::parse(bad).is_err(), "{bad}");
         }

@@ -222,6 +222,9 @@ pub(crate) fn status(status: &Value) {
     }
     for card in array(&status["cards"]) {
         say!("card {}", told_card(card));
+        for bound in array(&card["thinned"]) {
+            say!("card {}", thinned(bound));
+        }
     }
     for sentence in array(&status["attention"]) {
         say!("look at: {}", cell(sentence));
@@ -243,6 +246,19 @@ fn told_card(card: &Value) -> String {
         card["entries_max"],
         card["drops_per_s"],
         card["drops"]
+    )
+}
+
+/// `edge-1 eth0: new connections of acme bounded to 200/s, 400 at once: 1200 dropped so far`.
+pub(crate) fn thinned(bound: &Value) -> String {
+    format!(
+        "{} {}: new connections of {} bounded to {}, {} at once: {} dropped so far",
+        cell(&bound["appliance"]),
+        cell(&bound["interface"]),
+        cell(&bound["tenant"]),
+        cell(&bound["connections"]),
+        bound["burst"],
+        bound["drops"]
     )
 }
 

@@ -135,6 +135,7 @@ mod tests {
             drops,
             entries: 0,
             entries_max: 16_384,
+            thinned: Vec::new(),
         };
         DropsReport { cards: vec![card], ..DropsReport::default() }
     }

@@ -32,6 +32,7 @@ fn report(count: u16, drops: u64) -> DropsReport {
         drops,
         entries: u32::from(count),
         entries_max: 16_384,
+        thinned: Vec::new(),
     };
     let rows: Vec<DropRow> = (0..count).map(row).collect();
     DropsReport { entries: u32::from(count), rows, cards: vec![card], ..DropsReport::default() }

@@ -56,10 +56,14 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
     for (name, quota) in &set.quotas {
         quotas.push(self::quota(name, quota, set)?);
     }
-    let mut places = Vec::new();
+    let (mut places, mut connections) = (Vec::new(), Vec::new());
     for (tenant, written) in &set.tenants {
         let own = written.places()?.into_iter();
         places.extend(own.map(|target| Place { target, tenant: tenant.clone() }));
+        if let Some((rate, burst)) = written.new_connections()? {
+            let rate = bundle::Rate { units: rate.units, period_ms: rate.period_ms };
+            connections.push(bundle::Connections { tenant: tenant.clone(), rate, burst });
+        }
     }
     let mut hosts = vec![set.gateway.public_host().to_ascii_lowercase()];
     hosts.extend(set.gateway.hosts.iter().map(|host| host.to_ascii_lowercase()));
@@ -76,6 +80,7 @@ pub(crate) fn catalog(set: &ObjectSet) -> Result<bundle::Catalog, Problem> {
         quotas,
         limits: bundle::Limits::default(),
         places,
+        connections,
         kill_ladder: set.gateway.kill_ladder.map(|ladder| ladder.rule()),
         attribution: set.gateway.attribution.map(|written| written.rule()),
     })

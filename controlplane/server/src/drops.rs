@@ -8,9 +8,11 @@ use std::net::IpAddr;
 
 use axum::extract::{Path, State};
 use controlplane_api::names::check_label;
+use controlplane_api::rate::Rate;
 use controlplane_api::wire::{
     AddressKnown, AddressSeen, Card, CardMode, DropCause, DropTarget, Dropped, DropsExplained,
-    DropsOrdered, DropsOrderedOn, DropsPage, PinRequest, Release, ReleaseRequest, check_address,
+    DropsOrdered, DropsOrderedOn, DropsPage, PinRequest, Release, ReleaseRequest, Thinned,
+    check_address,
 };
 use controlplane_api::{Problem, Time};
 use controlplane_rollout::{ApplianceState as Live, AskFault, Rollout};
@@ -77,11 +79,16 @@ pub(crate) async fn list(
     let has_more = items.len().saturating_sub(skip) > limit;
     let page = items.into_iter().skip(skip).take(limit);
     let page = page.map(|(live, row)| dropped(&live.appliance, row, app.now()));
+    let bounds = boxes.iter().flat_map(cards).flat_map(|card| card.thinned);
+    let is_thinned = |one: &Thinned| {
+        address.is_none() && filter.tenant.as_ref().is_none_or(|tenant| one.tenant == *tenant)
+    };
     let away = boxes.iter().filter(|live| !live.connected && live.drops.is_some());
     Ok(Told::ok(DropsPage {
         items: page.collect(),
         entries,
         away: away.map(|live| live.appliance.to_string()).collect(),
+        thinned: bounds.filter(|one| after == 0 && is_thinned(one)).collect(),
         next: has_more.then(|| after.saturating_add(limit as u64).to_string()),
     }))
 }
@@ -342,8 +349,21 @@ pub(crate) fn cards(live: &Live) -> Vec<Card> {
         drops_per_s: drops.drops_per_s(card),
         entries: card.entries,
         entries_max: card.entries_max,
+        thinned: card.thinned.iter().map(|one| thinned(live, &card.interface, one)).collect(),
     };
     drops.report.cards.iter().map(card).collect()
+}
+
+fn thinned(live: &Live, interface: &str, one: &dataplane_bundle::drops::Thinned) -> Thinned {
+    let rate = Rate { units: one.rate.units, period_ms: one.rate.period_ms };
+    Thinned {
+        appliance: live.appliance.to_string(),
+        interface: interface.to_owned(),
+        tenant: one.tenant.clone(),
+        connections: rate.to_string(),
+        burst: one.burst,
+        drops: one.drops,
+    }
 }
 
 /// What a box counts of ignored refusals, and how full its tables are.

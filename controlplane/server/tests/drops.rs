@@ -8,9 +8,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dataplane_bundle::drops::{CardMode, CardState, DropOrder, DropRow, DropsReport, Order};
+use dataplane_bundle::drops::{
+    CardMode, CardState, DropOrder, DropRow, DropsReport, Order, Thinned,
+};
 use dataplane_bundle::message::Status;
-use dataplane_bundle::{Bundle, KillList, Lease};
+use dataplane_bundle::{Bundle, Connections, KillList, Lease, Rate};
 use dataplane_drops::{Attribution, Cause, DropRule, Explained, LadderRule, Per, Seen, Target};
 use dataplane_sync::{Dirs, Handle, Sink, Standing};
 use dataplane_telemetry::WallNanos;
@@ -135,6 +137,7 @@ fn report(rows: Vec<DropRow>) -> DropsReport {
         drops: 9,
         entries,
         entries_max: 16_384,
+        thinned: Vec::new(),
     };
     DropsReport { entries, rows, cards: vec![card], ..DropsReport::default() }
 }
@@ -162,7 +165,7 @@ async fn what_a_folder_says_of_ladders_and_places_reaches_the_appliance() {
     let main = "[gateway.kill_ladder.drop]\ndrop_ms_first = 60_000\n\
                 [gateway.attribution]\ncertain_after_ms = 5_000\n\
                 [tenants.acme]\nservices = [\"10.0.0.5:443\"]\nprefixes = [\"192.0.2.0/24\"]\n\
-                vlans = [120, \"100.7\"]\n\
+                vlans = [120, \"100.7\"]\nconnections = \"200/s\"\nconnections_burst = 400\n\
                 [quotas.agents]\nper = \"agent\"\ncalls = \"600/min\"\n\
                 [quotas.agents.ladder]\ncalm_ms = 5_000\ndrop = { flows_before_source = 0 }\n\
                 [quotas.users]\nper = \"user\"\ncalls = \"600/min\"\n";
@@ -176,6 +179,9 @@ async fn what_a_folder_says_of_ladders_and_places_reaches_the_appliance() {
     assert_eq!(catalog.kill_ladder().unwrap().drop_ms(0), Some(60_000));
     let attribution = Attribution { certain_after_ms: 5_000, ..Attribution::default() };
     assert_eq!(catalog.attribution, Some(attribution));
+    let rate = Rate { units: 200, period_ms: 1_000 };
+    let bound = Connections { tenant: "acme".to_owned(), rate, burst: 400 };
+    assert_eq!(catalog.connections, [bound]);
     let places: Vec<String> =
         catalog.places.iter().map(|place| format!("{}: {}", place.tenant, place.target)).collect();
     assert_eq!(
@@ -253,17 +259,32 @@ async fn cards_are_in_the_status_and_with_their_appliance() {
     let plane = Plane::start().await;
     let none = plane.admin.get("/v1/status").await;
     assert_eq!(none["cards"], Value::Null);
-    let said = report(vec![row(1, source("192.0.2.7"), "acme")]);
+    let mut said = report(vec![row(1, source("192.0.2.7"), "acme")]);
+    said.cards[0].thinned = vec![Thinned {
+        tenant: "acme".to_owned(),
+        rate: Rate { units: 200, period_ms: 1_000 },
+        burst: 400,
+        drops: 7,
+    }];
     let appliance = Appliance::enrolled(&plane, "edge-1", said).await;
     let status = until(&plane.admin, "/v1/status", |status| status["cards"].is_array()).await;
+    let thinned = json!({
+        "appliance": "edge-1", "interface": "eth0", "tenant": "acme",
+        "connections": "200/s", "burst": 400, "drops": 7,
+    });
     let card = json!({
         "appliance": "edge-1", "interface": "eth0", "mode": "generic",
         "program_sha256": "ab".repeat(32), "drops": 9, "drops_per_s": 0,
-        "entries": 1, "entries_max": 16_384,
+        "entries": 1, "entries_max": 16_384, "thinned": [thinned],
     });
     assert_eq!(status["cards"], json!([card]));
     let shown = plane.admin.get("/v1/appliances/edge-1").await;
     assert_eq!((&shown["cards"], &shown["drops"]["ignored"]), (&json!([card]), &json!(0)));
+    for (query, shown) in [("", true), ("?tenant=acme", true), ("?tenant=zeta", false)] {
+        let page = plane.admin.get(&format!("/v1/drops{query}")).await;
+        let wanted = if shown { json!([thinned]) } else { Value::Null };
+        assert_eq!(page["thinned"], wanted, "{query}");
+    }
     appliance.stop().await;
 }
 

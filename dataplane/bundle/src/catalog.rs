@@ -23,6 +23,9 @@ pub struct Catalog {
     /// What tenants have to themselves: prefixes, addresses and ports of ours, VLANs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
+    /// How many new connections of a tenant the network card lets pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connections>,
     /// What calling on after a kill leads to; absent: a kill drops nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_ladder: Option<LadderRule>,
@@ -39,6 +42,17 @@ impl Catalog {
     pub fn kill_ladder(&self) -> Result<Rule, RuleFault> {
         self.kill_ladder.unwrap_or_default().check(true)
     }
+}
+
+/// New connections of a tenant, as far as the network card knows whose they are: to its services, from
+/// its prefixes, of its VLANs. Those past it are dropped.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connections {
+    pub tenant: String,
+    pub rate: Rate,
+    /// How many may be saved up, at least 1.
+    pub burst: u32,
 }
 
 /// How clients see the gateway.

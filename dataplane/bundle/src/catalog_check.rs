@@ -7,14 +7,14 @@ use dataplane_drops::{PLACES_MAX, PlaceFault, RuleFault, check_places};
 
 use crate::Refused;
 use crate::catalog::{
-    ApiKey, Catalog, GatewaySettings, IdentityProvider, Inject, Limits, Quota, Server, TenantFrom,
-    Timeouts, Tool,
+    ApiKey, Catalog, Connections, GatewaySettings, IdentityProvider, Inject, Limits, Quota, Server,
+    TenantFrom, Timeouts, Tool,
 };
 use crate::limits::{
-    API_KEYS_MAX, AUDIENCES_MAX, CA_PEM_BYTES_MAX, CLOCK_SKEW_S_MAX, DEFINITION_BYTES_MAX,
-    HEADER_BYTES_MAX, HOSTS_MAX, IDENTITY_BYTES_MAX, JWKS_BYTES_MAX, MEMBERSHIPS_MAX,
-    PROVIDERS_MAX, QUOTA_PERIOD_MS_MAX, QUOTAS_MAX, SERVERS_MAX, TIMEOUT_MS_MAX, TOOLS_MAX,
-    URL_BYTES_MAX,
+    API_KEYS_MAX, AUDIENCES_MAX, CA_PEM_BYTES_MAX, CLOCK_SKEW_S_MAX, CONNECTIONS_MAX,
+    DEFINITION_BYTES_MAX, HEADER_BYTES_MAX, HOSTS_MAX, IDENTITY_BYTES_MAX, JWKS_BYTES_MAX,
+    MEMBERSHIPS_MAX, PROVIDERS_MAX, QUOTA_PERIOD_MS_MAX, QUOTAS_MAX, SERVERS_MAX, TIMEOUT_MS_MAX,
+    TOOLS_MAX, URL_BYTES_MAX,
 };
 use crate::names::{at_most, at_most_u64, distinct, identity, name, tool_name, wrong};
 
@@ -43,6 +43,9 @@ impl Catalog {
         let attribution = self.attribution.unwrap_or_default().check();
         attribution.map_err(|fault| ladder("attribution", fault))?;
         self.check_places()?;
+        at_most("connections", self.connections.len(), CONNECTIONS_MAX)?;
+        self.connections.iter().try_for_each(Connections::check)?;
+        distinct("connections", self.connections.iter().map(|one| one.tenant.as_str()))?;
         self.limits.check()
     }
 
@@ -197,6 +200,16 @@ impl Quota {
             }
             (_, None) => Ok(()),
         }
+    }
+}
+
+impl Connections {
+    fn check(&self) -> Result<(), Refused> {
+        identity("connections.tenant", &self.tenant)?;
+        let field = |part: &str| format!("connections.{}.{part}", self.tenant);
+        from_one(&field("rate.units"), self.rate.units.into(), u32::MAX.into())?;
+        from_one(&field("rate.period_ms"), self.rate.period_ms, QUOTA_PERIOD_MS_MAX)?;
+        from_one(&field("burst"), self.burst.into(), u32::MAX.into())
     }
 }
 

@@ -15,6 +15,7 @@ use dataplane_drops::{
 use dataplane_telemetry::WallNanos;
 
 use crate::Refused;
+use crate::catalog::Rate;
 use crate::limits::{IDENTITY_BYTES_MAX, REASON_BYTES_MAX};
 use crate::names::{at_most, at_most_u64, identity, wrong};
 
@@ -24,13 +25,16 @@ pub const ROWS_MAX: usize = 1_024;
 pub const ROWS_OF_A_DROP_MAX: usize = 32;
 /// Network interfaces with a program.
 pub const CARDS_MAX: usize = 16;
+/// Tenants whose bound of new connections is told of one card.
+pub const THINNED_MAX: usize = 64;
 /// A report, or what is known of an address.
 pub const DROPS_BYTES_MAX: usize = 2 << 20;
 /// What Linux takes as an interface's name (`IFNAMSIZ`).
 const INTERFACE_BYTES_MAX: usize = 16;
 /// An entry with every name as long as may be.
 const ROW_BYTES_MAX: usize = 5 * (3 + IDENTITY_BYTES_MAX) + 80;
-const CARD_BYTES_MAX: usize = INTERFACE_BYTES_MAX + 64;
+const THINNED_BYTES_MAX: usize = 2 + IDENTITY_BYTES_MAX + 24;
+const CARD_BYTES_MAX: usize = INTERFACE_BYTES_MAX + 64 + THINNED_MAX * THINNED_BYTES_MAX;
 /// Between two `until`s of one entry that are the same time: each is told by another look at the
 /// clock, which may be stepped.
 const SAME_TIME_NS: u64 = 500_000_000;
@@ -78,6 +82,19 @@ pub struct CardState {
     /// Entries in the program's maps, and how many these take.
     pub entries: u32,
     pub entries_max: u32,
+    /// Tenants whose new connections are bounded; at most [`THINNED_MAX`], of whom most was dropped
+    /// first.
+    pub thinned: Vec<Thinned>,
+}
+
+/// A tenant's bound of new connections at one card, and what it came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Thinned {
+    pub tenant: String,
+    pub rate: Rate,
+    pub burst: u32,
+    /// Connections' first packets that were dropped since the program was attached.
+    pub drops: u64,
 }
 
 /// Where in the way of a packet the program runs.
@@ -139,6 +156,10 @@ impl DropsReport {
         mut cards: Vec<CardState>,
     ) -> Self {
         cards.truncate(CARDS_MAX);
+        for card in &mut cards {
+            card.thinned.sort_by_key(|one| std::cmp::Reverse(one.drops));
+            card.thinned.truncate(THINNED_MAX);
+        }
         let (entries, rows) = rows(listed);
         Self { entries, rows, counters, fill, cards }
     }

@@ -29,8 +29,8 @@ mod wall;
 mod wire;
 
 pub use catalog::{
-    ApiKey, CallerKind, Catalog, ClaimMap, Era, GatewaySettings, IdentityProvider, Inject, Limits,
-    Per, Quota, Rate, Server, TenantFrom, Timeouts, Tool,
+    ApiKey, CallerKind, Catalog, ClaimMap, Connections, Era, GatewaySettings, IdentityProvider,
+    Inject, Limits, Per, Quota, Rate, Server, TenantFrom, Timeouts, Tool,
 };
 pub use container::{Bundle, Draft, content};
 pub use enrol::EnrolmentToken;

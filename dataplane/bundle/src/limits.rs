@@ -35,6 +35,8 @@ pub const CA_PEM_BYTES_MAX: usize = 64 << 10;
 pub const CLOCK_SKEW_S_MAX: u32 = 300;
 /// API keys.
 pub const API_KEYS_MAX: usize = 16_384;
+/// Tenants whose new connections are bounded: a quarter of those that the card has numbers for.
+pub const CONNECTIONS_MAX: usize = 1_024;
 /// Quotas.
 pub const QUOTAS_MAX: usize = 256;
 /// One quota's period: 31 days.

@@ -2,12 +2,13 @@
 
 mod world;
 
-use dataplane_bundle::Refused;
 use dataplane_bundle::drops::{
     CARDS_MAX, Chosen, DROPS_BYTES_MAX, DropRow, DropsReport, Order, ROWS_MAX, ROWS_OF_A_DROP_MAX,
+    THINNED_MAX, Thinned,
 };
-use dataplane_bundle::limits::{IDENTITY_BYTES_MAX, REASON_BYTES_MAX};
+use dataplane_bundle::limits::{CONNECTIONS_MAX, IDENTITY_BYTES_MAX, REASON_BYTES_MAX};
 use dataplane_bundle::message::{HEAD_BYTES, Head, ToAppliance, ToControl};
+use dataplane_bundle::{Connections, Rate, Refused};
 use dataplane_drops::{
     Attribution, Cause, Counters, DropRule, Fill, LadderRule, Listed, PIN_MS_MAX, PLACES_MAX,
     Place, Prefix, Target,
@@ -46,11 +47,22 @@ fn the_longest_report_fits_and_one_row_more_is_refused() {
     };
     let mut full = report(vec![longest.clone(); ROWS_MAX]);
     full.cards = (0..CARDS_MAX).map(|number| card(&format!("interface-{number:06}"))).collect();
+    for card in &mut full.cards {
+        let longest = Thinned { tenant: long.clone(), ..card.thinned[0].clone() };
+        card.thinned = vec![longest; THINNED_MAX];
+    }
     assert_eq!(told(full.clone()).unwrap(), full);
     assert!(ToControl::Drops(full.clone()).encode().unwrap().len() <= DROPS_BYTES_MAX);
     let mut past = full.clone();
     past.rows.push(longest);
     assert_eq!(told(past).unwrap_err().to_string(), "drops: 1025 is more than the limit of 1024");
+    let mut past = full.clone();
+    let one = past.cards[0].thinned[0].clone();
+    past.cards[0].thinned.push(one);
+    assert_eq!(
+        told(past).unwrap_err().to_string(),
+        "card.thinned: 65 is more than the limit of 64"
+    );
     let mut past = full;
     past.cards.push(card("eth0"));
     assert_eq!(told(past).unwrap_err().to_string(), "cards: 17 is more than the limit of 16");
@@ -149,6 +161,51 @@ fn place(tenant: &str, target: Target) -> Place {
 
 fn prefix(text: &str, bits: u8) -> Target {
     Target::Prefix(Prefix::new(text.parse().unwrap(), bits).unwrap())
+}
+
+#[test]
+fn of_many_bounds_those_are_told_that_dropped_most() {
+    let mut one = card("eth0");
+    let of = |at: u64| Thinned {
+        tenant: format!("t{at}"),
+        drops: at * 7 % 100,
+        ..one.thinned[0].clone()
+    };
+    let all: Vec<Thinned> = (0..100).map(of).collect();
+    one.thinned = all;
+    let report = DropsReport::new(vec![], Counters::default(), Fill::default(), vec![one]);
+    let told: Vec<u64> = report.cards[0].thinned.iter().map(|one| one.drops).collect();
+    let most: Vec<u64> = (100 - THINNED_MAX as u64..100).rev().collect();
+    assert_eq!(told, most);
+}
+
+#[test]
+fn bounds_of_connections_are_bounded() {
+    let bound = |tenant: &str| Connections {
+        tenant: tenant.to_owned(),
+        rate: Rate { units: 200, period_ms: 1_000 },
+        burst: 400,
+    };
+    let checked = |connections: Vec<Connections>| {
+        let mut catalog = catalog();
+        catalog.connections = connections;
+        catalog.check().map_err(|refused| refused.to_string())
+    };
+    let many = |count: usize| (0..count).map(|at| bound(&format!("t{at}"))).collect();
+    assert_eq!(checked(many(CONNECTIONS_MAX)), Ok(()));
+    let past = checked(many(CONNECTIONS_MAX + 1)).unwrap_err();
+    assert_eq!(past, "connections: 1025 is more than the limit of 1024");
+    assert!(checked(vec![bound("acme"), bound("acme")]).is_err());
+    let wrong = [
+        Connections { burst: 0, ..bound("acme") },
+        Connections { rate: Rate { units: 0, period_ms: 1_000 }, ..bound("acme") },
+        Connections { rate: Rate { units: 1, period_ms: 0 }, ..bound("acme") },
+        Connections { rate: Rate { units: 1, period_ms: 31 * 86_400_000 + 1 }, ..bound("acme") },
+        bound(""),
+    ];
+    for wrong in wrong {
+        assert!(checked(vec![wrong.clone()]).is_err(), "{wrong:?}");
+    }
 }
 
 fn checked(places: Vec<Place>) -> Result<(), String> {

@@ -155,6 +155,10 @@ impl Admin {
         if let Some(card) = ladder.card {
             page.sample(metrics::CARD_DROPPED, &[], card.drops);
         }
+        for dropped in &ladder.dropped {
+            let labels = [("tenant", &*dropped.tenant), ("reason", dropped.reason())];
+            page.sample(metrics::CARD_TENANT_DROPPED, &labels, dropped.packets);
+        }
         page.sample(metrics::LEASES, &[], first(|one| one.leases));
         page.sample(metrics::CONTROL_CONNECTED, &[], u8::from((self.is_connected)()));
         page.into_text()

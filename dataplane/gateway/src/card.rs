@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
-use dataplane_bundle::drops::{CardMode, CardState};
+use dataplane_bundle::Connections;
+use dataplane_bundle::drops::{CardMode, CardState, Thinned};
 use dataplane_drops::{Change, Pinned, Place, Subject, Target};
 use dataplane_telemetry::Nanos;
 use ebpf_loader::{
     Attribution, Card as Program, Fault, Fill, Flow, Mode, OBJECT, Owner, Penalty, Prefix,
-    Protocol, Reason, Service, TENANTS_MAX, Tenant, Vlan, Wanted,
+    Protocol, Rate, Reason, Service, TENANTS_MAX, Tenant, Vlan, Wanted,
 };
 
 /// The program drops for so long after the last heartbeat; then everything passes.
@@ -26,17 +29,21 @@ pub(crate) struct Card {
     numbers: BTreeMap<Box<str>, u32>,
     services: BTreeSet<SocketAddr>,
     places: Vec<Place>,
+    /// New connections that are bounded.
+    bounds: Vec<Connections>,
     interface: String,
     mode: CardMode,
     program_sha256: [u8; 32],
 }
 
 impl Card {
-    /// Loads the program, adopts what is pinned, and attaches to the interface.
+    /// Loads the program, adopts what is pinned, and attaches to the interface. It is told of where we
+    /// listen with the first places; an address that is any, by the first connection to it.
     pub(crate) fn open(
         interface: &str,
         pins: &Path,
         tenants: Vec<Box<str>>,
+        listen: SocketAddr,
     ) -> Result<Self, Fault> {
         let (mut program, adopted) = Program::open(OBJECT, pins)?;
         let attached = program.attach(interface, Wanted::Best)?;
@@ -50,6 +57,9 @@ impl Card {
             ),
         }
         let numbers = (1..).zip(&tenants).map(|(number, name)| (name.clone(), number)).collect();
+        let shared = program.shared_services().into_iter().map(|service| service.at);
+        let listen = Some(listen).filter(|at| !at.ip().is_unspecified());
+        let services = shared.chain(listen).collect();
         let mut program_sha256 = [0; 32];
         program_sha256
             .copy_from_slice(ring::digest::digest(&ring::digest::SHA256, OBJECT).as_ref());
@@ -57,8 +67,10 @@ impl Card {
             program,
             tenants,
             numbers,
-            services: BTreeSet::new(),
+            // Those of a process before this one: who was dropped at them is dropped on.
+            services,
             places: Vec::new(),
+            bounds: Vec::new(),
             interface: interface.to_owned(),
             mode: match attached.mode {
                 Mode::Native => CardMode::Native,
@@ -93,6 +105,35 @@ impl Card {
         self.configure()
     }
 
+    /// How many new connections of a tenant pass; those of tenants that are not named all do.
+    pub(crate) fn on_connections(&mut self, bounds: &[Connections]) -> Result<(), Fault> {
+        let mut rates = BTreeMap::new();
+        for bound in bounds {
+            rates.insert(self.number(&bound.tenant)?, rate(bound));
+        }
+        self.bounds = bounds.to_vec();
+        let before: Vec<Tenant> = self.program.limited().collect();
+        for tenant in before.into_iter().filter(|tenant| !rates.contains_key(tenant)) {
+            self.program.limit_connections(tenant, None)?;
+        }
+        rates
+            .into_iter()
+            .try_for_each(|(tenant, rate)| self.program.limit_connections(tenant, rate))
+    }
+
+    /// What was dropped: whose, why, how many packets. What was not is left out.
+    pub(crate) fn dropped(&self) -> Vec<Dropped> {
+        let numbers = (1..).zip(&self.tenants);
+        let all = numbers.filter_map(|(number, tenant)| {
+            let drops = self.program.drops(Tenant(number)).ok()?;
+            Some(Reason::ALL.map(|reason| {
+                let packets = drops.reasons.get(reason as usize).map_or(0, |count| count.packets);
+                Dropped { tenant: tenant.clone(), reason, packets }
+            }))
+        });
+        all.flatten().filter(|dropped| dropped.packets > 0).collect()
+    }
+
     /// A connection came to this address of ours.
     pub(crate) fn on_local(&mut self, local: SocketAddr) -> Result<(), Fault> {
         if self.services.insert(local) { self.configure() } else { Ok(()) }
@@ -125,10 +166,19 @@ impl Card {
     }
 
     /// What people are shown of it.
-    pub(crate) fn state(&mut self) -> CardState {
-        let numbers = (1..).zip(&self.tenants).map(|(number, _)| Tenant(number));
-        let drops = numbers.filter_map(|tenant| self.program.drops(tenant).ok());
-        let drops = drops.flat_map(|drops| drops.reasons).map(|count| count.packets).sum();
+    pub(crate) fn state(&self, dropped: &[Dropped]) -> CardState {
+        let drops = dropped.iter().map(|dropped| dropped.packets).sum();
+        let thinned = self.bounds.iter().map(|bound| {
+            let mine = dropped.iter().filter(|dropped| {
+                dropped.reason == Reason::Connections && *dropped.tenant == *bound.tenant
+            });
+            Thinned {
+                tenant: bound.tenant.clone(),
+                rate: bound.rate,
+                burst: bound.burst,
+                drops: mine.map(|dropped| dropped.packets).sum(),
+            }
+        });
         let fill = self.program.fill();
         let entries: usize = fill.iter().map(|fill| fill.penalised).sum();
         let max = |sum: u32, fill: &Fill| sum.saturating_add(fill.max);
@@ -139,6 +189,7 @@ impl Card {
             drops,
             entries: u32::try_from(entries).unwrap_or(u32::MAX),
             entries_max: fill.iter().fold(0, max),
+            thinned: thinned.collect(),
         }
     }
 
@@ -170,6 +221,32 @@ impl Card {
         self.numbers.insert(tenant.into(), number);
         Ok(Tenant(number))
     }
+}
+
+/// Packets of a tenant that the card has dropped for a reason.
+#[derive(Clone, Debug)]
+pub(crate) struct Dropped {
+    pub tenant: Box<str>,
+    pub reason: Reason,
+    pub packets: u64,
+}
+
+impl Dropped {
+    /// As metrics name it.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self.reason {
+            Reason::Refusals => "refusals",
+            Reason::Kill => "kill",
+            Reason::Operator => "operator",
+            Reason::Connections => "connections",
+        }
+    }
+}
+
+/// `None`, no bound, for a rate that nothing could be: it was refused before.
+fn rate(bound: &Connections) -> Option<Rate> {
+    let (units, burst) = (NonZeroU32::new(bound.rate.units)?, NonZeroU32::new(bound.burst)?);
+    Some(Rate::new(units, Duration::from_millis(bound.rate.period_ms), burst))
 }
 
 fn reason(subject: &Subject) -> Reason {

@@ -25,7 +25,7 @@ use dataplane_drops::{
 use dataplane_pipeline::{Configuration, Heard};
 use dataplane_telemetry::Now;
 
-use crate::card::Card;
+use crate::card::{Card, Dropped};
 use crate::clock;
 use crate::kept::KeptFile;
 use crate::mailbox::{Mailbox, News};
@@ -72,6 +72,7 @@ pub(crate) struct Report {
     pub fill: Fill,
     pub listed: Vec<Listed>,
     pub card: Option<CardState>,
+    pub dropped: Vec<Dropped>,
     pub lost: u64,
 }
 
@@ -296,7 +297,11 @@ impl Thread {
         if let Some(card) = &mut self.card {
             let told = card.on_places(places.to_vec());
             warn(told, "the card was not told of the places of tenants");
+            let told = card.on_connections(&configuration.catalog.connections);
+            warn(told, "the card was not told how many new connections tenants may make");
         }
+        // Tenants have numbers in the card's counters, which go on after a restart.
+        self.keep(now);
         self.configuration = Some(configuration);
         self.on_causes(now);
     }
@@ -409,7 +414,8 @@ impl Thread {
             report.listed = self.drops.list(&Select::All, now);
         }
         if has_changed || self.looks.is_multiple_of(LOOKS_PER_CARD) {
-            report.card = self.card.as_mut().map(Card::state);
+            report.dropped = self.card.as_ref().map(Card::dropped).unwrap_or_default();
+            report.card = self.card.as_ref().map(|card| card.state(&report.dropped));
         }
     }
 }

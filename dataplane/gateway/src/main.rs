@@ -338,7 +338,7 @@ fn start_link(
 fn card(settings: &Settings) -> anyhow::Result<Option<card::Card>> {
     let Some(interface) = &settings.card_interface else { return Ok(None) };
     let kept = kept::KeptFile::new(settings.data_dir.join(KEPT)).read();
-    let card = card::Card::open(interface, &settings.card_pins, kept.tenants);
+    let card = card::Card::open(interface, &settings.card_pins, kept.tenants, settings.listen);
     card.map(Some).with_context(|| format!("the network card's program on {interface}"))
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLinkId;
@@ -16,7 +17,7 @@ use ebpf_abi::{ABI_VERSION, Config, Drops, NO_TENANT, SynBucket, TENANTS_MAX};
 use crate::maps::{Maps, NAMES};
 use crate::object::Stamp;
 use crate::pins::Pins;
-use crate::{Attached, Fault, Owner, Penalty, Sample, Target, Tenant, Wanted, attach};
+use crate::{Attached, Fault, Owner, Penalty, Sample, Service, Target, Tenant, Wanted, attach};
 
 /// The program that drops, and the empty one that costs are compared with.
 const PROGRAM: &str = "portcullis";
@@ -63,9 +64,28 @@ pub struct Attribution {
 /// New connections of one tenant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
-    pub per_second: NonZeroU32,
+    /// One of them.
+    pub each: Duration,
     /// At once, after a pause.
     pub burst: NonZeroU32,
+}
+
+impl Rate {
+    /// `units` each `period`: never more, by what a nanosecond cannot be parted into.
+    #[must_use]
+    pub fn new(units: NonZeroU32, period: Duration, burst: NonZeroU32) -> Self {
+        let each = period.as_nanos().div_ceil(u128::from(units.get()));
+        Self { each: Duration::from_nanos(u64::try_from(each).unwrap_or(u64::MAX)), burst }
+    }
+
+    fn bucket(self) -> SynBucket {
+        /// A hundred years ahead: the sum of two is a time that the clock can tell.
+        const AHEAD_NS_MAX: u64 = 1 << 61;
+        let cost_ns = u64::try_from(self.each.as_nanos()).unwrap_or(u64::MAX);
+        let cost_ns = cost_ns.clamp(1, AHEAD_NS_MAX);
+        let tolerance_ns = cost_ns.saturating_mul(u64::from(self.burst.get()) - 1);
+        SynBucket { cost_ns, tolerance_ns: tolerance_ns.min(AHEAD_NS_MAX), arrival_ns: 0, pad: 0 }
+    }
 }
 
 /// How full a table is.
@@ -279,24 +299,40 @@ impl Card {
         self.maps.tables.penalties()
     }
 
-    /// Bounds a tenant's new connections, or no longer.
+    /// Bounds a tenant's new connections, or no longer. What is bounded so already goes on as it is; a
+    /// change begins with a full bucket.
     ///
     /// # Errors
     /// For a tenant without a number.
     pub fn limit_connections(&mut self, tenant: Tenant, rate: Option<Rate>) -> Result<(), Fault> {
         let index = known(tenant)?;
-        let bucket = rate.map_or_else(SynBucket::default, |rate| {
-            let cost_ns = 1_000_000_000 / u64::from(rate.per_second.get());
-            let tolerance_ns = cost_ns.saturating_mul(u64::from(rate.burst.get()) - 1);
-            SynBucket { cost_ns, tolerance_ns, arrival_ns: 0, pad: 0 }
-        });
-        let set = self.maps.buckets.set(index, bucket, 0);
-        set.map_err(|why| Fault::map("buckets", &why))?;
+        let bucket = rate.map_or_else(SynBucket::default, Rate::bucket);
+        let there = self.maps.buckets.get(&index, 0).map_err(|why| Fault::map("buckets", &why))?;
+        if (there.cost_ns, there.tolerance_ns) != (bucket.cost_ns, bucket.tolerance_ns) {
+            let set = self.maps.buckets.set(index, bucket, 0);
+            set.map_err(|why| Fault::map("buckets", &why))?;
+        }
         match rate {
             Some(_) => self.limited.insert(tenant),
             None => self.limited.remove(&tenant),
         };
         self.activate()
+    }
+
+    /// Tenants whose new connections are bounded; those of a process before this one among them.
+    pub fn limited(&self) -> impl Iterator<Item = Tenant> {
+        self.limited.iter().copied()
+    }
+
+    /// Services that are every tenant's, by configuration.
+    #[must_use]
+    pub fn shared_services(&self) -> Vec<Service> {
+        let configured = self.maps.tables.configured().into_iter();
+        let shared = configured.filter_map(|target| match target {
+            Target::Service(service) => self.maps.tables.is_shared(&service).then_some(service),
+            _ => None,
+        });
+        shared.collect()
     }
 
     /// The heartbeat: the program drops until then, and passes everything after.
@@ -346,7 +382,8 @@ impl Card {
         let limited = self.limited.len();
         let max = TENANTS_MAX - 1;
         let mut fill = self.maps.tables.fill();
-        fill.push(Fill { table: "buckets", entries: limited, penalised: limited, max });
+        // A bound drops nobody who keeps to it.
+        fill.push(Fill { table: "buckets", entries: limited, penalised: 0, max });
         fill
     }
 
@@ -469,4 +506,25 @@ fn sum(mut total: Drops, one: &Drops) -> Drops {
     total.sampled += one.sampled;
     total.samples_lost += one.samples_lost;
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_grants_no_more_than_it_says_and_no_time_overflows() {
+        let rate = |units, seconds, burst| {
+            let [units, burst] = [units, burst].map(|value| NonZeroU32::new(value).unwrap());
+            Rate::new(units, Duration::from_secs(seconds), burst).bucket()
+        };
+        let bucket = rate(200, 1, 400);
+        assert_eq!((bucket.cost_ns, bucket.tolerance_ns), (5_000_000, 399 * 5_000_000));
+        assert_eq!(rate(3, 1, 1).cost_ns, 333_333_334);
+        assert_eq!((rate(u32::MAX, 1, 1).cost_ns, rate(1, 60, 1).cost_ns), (1, 60_000_000_000));
+        // A clock of a hundred years, a bucket that is as far ahead as it may be, and one more.
+        let bucket = rate(1, u64::MAX, u32::MAX);
+        let arrival = (100 * 366 * 86_400 * 1_000_000_000_u64).checked_add(bucket.tolerance_ns);
+        assert!(arrival.unwrap().checked_add(bucket.cost_ns).is_some());
+    }
 }

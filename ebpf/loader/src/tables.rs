@@ -117,6 +117,11 @@ impl Tables {
         all.filter_map(|(target, _)| target).collect()
     }
 
+    /// Whether a service is configured for all tenants.
+    pub(crate) fn is_shared(&self, service: &Service) -> bool {
+        self.services.get(&service.key()).is_some_and(|entry| entry.tenant == NO_TENANT)
+    }
+
     /// Only what is the tenant's alone may be dropped, and only at the gateway.
     pub(crate) fn check_theirs(&self, target: &Target, tenant: Tenant) -> Result<(), Fault> {
         let owner = match target {

@@ -1,6 +1,8 @@
 //! An agent that ignores its refusals: told, slowed, refused, and its packets dropped at the card,
 //! here the loopback interface, while its neighbour behind the same address notices nothing.
 
+use std::collections::BTreeMap;
+use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,9 +11,11 @@ use anyhow::{Context, ensure};
 use dataplane_audit::{Body, Control};
 use serde_json::{Value, json};
 use tests_e2e::{Agent, Door, Era, acknowledged, code_of, play, records, skip, told};
-use tests_fixtures::stack::{SystemSpec, wait_until};
+use tests_fixtures::stack::{System, SystemSpec, wait_until};
 
 const OVER_QUOTA: i64 = -31_429;
+/// Of everything that is waited for.
+const LIMIT: Duration = Duration::from_secs(30);
 /// The first drop.
 const DROP: Duration = Duration::from_secs(3);
 
@@ -186,6 +190,82 @@ fn packets_die_at_the_card_and_the_neighbours_do_not() {
         })?;
         let whats: Vec<&str> = steps.iter().map(|(what, _)| what.as_str()).collect();
         ensure!(whats.first() == Some(&"slowed") && whats.contains(&"made"), "{steps:?}");
+        Ok(())
+    });
+}
+
+/// Whether a connection to the gateway's port is made at once; a SYN that was dropped is sent again a
+/// second later.
+fn connects(at: &str) -> bool {
+    let mut found = at.to_socket_addrs().expect("an address and port");
+    let at = found.find(std::net::SocketAddr::is_ipv4).expect("of IPv4");
+    std::net::TcpStream::connect_timeout(&at, Duration::from_millis(500)).is_ok()
+}
+
+/// What the metrics say of Acme's connections.
+fn thinned(system: &System) -> Option<u64> {
+    let name = "portcullis_card_tenant_dropped_packets_total";
+    system.metric(&format!("{name}{{tenant=\"acme\",reason=\"connections\"}}")).ok()
+}
+
+/// Applies a folder in which Acme has this address to itself, and waits until the card's bound is such
+/// a burst.
+fn bound(
+    system: &System,
+    folder: &BTreeMap<String, String>,
+    written: &str,
+    burst: Option<u64>,
+) -> anyhow::Result<()> {
+    let mut folder = folder.clone();
+    folder.entry("portcullis.toml".into()).and_modify(|text| {
+        let own = format!("[tenants.acme]\nprefixes = [\"127.0.0.1\"]\n{written}");
+        *text = text.replace("[tenants.acme]\n", &own);
+    });
+    system.apply(&folder)?;
+    wait_until(LIMIT, "the bound in the status", || {
+        let (_, status) = system.api("GET", "/v1/status", None).ok()?;
+        let card = status["cards"].as_array()?.first()?;
+        (card["thinned"][0]["burst"].as_u64() == burst).then_some(())
+    })
+}
+
+#[test]
+fn new_connections_of_a_tenant_are_bounded_at_the_card_as_its_folder_says() {
+    let test = "new_connections_of_a_tenant_are_bounded_at_the_card_as_its_folder_says";
+    let Some(pins) = Pins::new() else {
+        return skip(test, "mounting a bpf file system needs root");
+    };
+    let mut spec = SystemSpec::usual();
+    let below = pins.path().join("portcullis");
+    let arguments = ["--card-interface", "lo", "--card-pins", &below.display().to_string()];
+    spec.gateway.extend(arguments.map(str::to_owned));
+    let folder = spec.folder.clone();
+    play(&spec, |system| {
+        acknowledged(system)?;
+        // As many as a burst has, then one an hour: the ones past it die at the card.
+        bound(system, &folder, "connections = \"1/hour\"\nconnections_burst = 5\n", Some(5))?;
+        let made = (0..8).filter(|_| connects(&system.listen)).count();
+        ensure!(made == 5, "{made} of a burst of 5");
+        let dropped = wait_until(LIMIT, "the count of dropped connections", || {
+            thinned(system).filter(|count| *count >= 3)
+        })?;
+        let page = wait_until(LIMIT, "the count in the list", || {
+            let (_, page) = system.api("GET", "/v1/drops", None).ok()?;
+            (page["thinned"][0]["drops"].as_u64()? >= 3).then_some(page)
+        })?;
+        ensure!(page["entries"] == 0, "{page}");
+        // A gateway that starts again finds the bucket as empty as it was, and its counts.
+        system.gateway.restart()?;
+        wait_until(LIMIT, "the counts, after a restart", || {
+            thinned(system).filter(|count| *count >= dropped)
+        })?;
+        ensure!(!connects(&system.listen), "a restart filled the bucket");
+        // Another bound begins with a full bucket; without one all pass.
+        bound(system, &folder, "connections = \"1/hour\"\nconnections_burst = 2\n", Some(2))?;
+        let made = (0..4).filter(|_| connects(&system.listen)).count();
+        ensure!(made == 2, "{made} of a burst of 2");
+        bound(system, &folder, "", None)?;
+        ensure!((0..20).all(|_| connects(&system.listen)), "bounded still");
         Ok(())
     });
 }

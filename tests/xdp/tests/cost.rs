@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use ebpf_loader::{Card, Flow, Prefix, Program, Protocol, Rate, Reason, Service, Target, Tenant};
 use tests_xdp::packet::{ACK, Packet, SYN};
@@ -95,7 +96,7 @@ fn full(card: &mut Card) {
     wanted.extend((1..=4_094).map(|id| owned(vlan(id, None), Some(TENANT))));
     card.configure(&wanted).unwrap();
     card.penalise(Target::Service(service(0)), hour(Tenant(1), Reason::Kill)).unwrap();
-    let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::MIN };
+    let rate = Rate { each: Duration::from_secs(1), burst: NonZeroU32::MIN };
     for tenant in 1..4_000 {
         card.limit_connections(Tenant(tenant), Some(rate)).unwrap();
     }

@@ -1,6 +1,7 @@
 //! Every branch of the program: a sentence, a packet, the verdict and what was counted.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use ebpf_loader::{
     Card, Flow, Penalty, Protocol, Rate, Reason, TENANTS_MAX, Table, Target, Tenant, now_ns,
@@ -274,7 +275,7 @@ fn the_first_table_that_knows_the_packet_counts_it() {
 fn what_has_ended_passes_and_a_dead_dataplane_drops_nothing() {
     let test = "what_has_ended_passes_and_a_dead_dataplane_drops_nothing";
     let Some(mut card) = gateway(test) else { return };
-    let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::MIN };
+    let rate = Rate { each: Duration::from_secs(1), burst: NonZeroU32::MIN };
     card.limit_connections(ACME, Some(rate)).unwrap();
     let lasting = hour(ACME, Reason::Refusals);
     card.penalise(source("198.51.100.7/32"), lasting).unwrap();
@@ -299,7 +300,7 @@ fn what_has_ended_passes_and_a_dead_dataplane_drops_nothing() {
 fn new_connections_are_thinned() {
     let Some(mut card) = gateway("new_connections_are_thinned") else { return };
     let burst = 5;
-    let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::new(burst).unwrap() };
+    let rate = Rate { each: Duration::from_secs(1), burst: NonZeroU32::new(burst).unwrap() };
     // By the address of its own, by the VLAN, by the source: one bucket for all.
     let mut wanted = vec![
         owned(Target::Service(tcp(ACMES)), Some(ACME)),
@@ -314,13 +315,17 @@ fn new_connections_are_thinned() {
         Packet::tcp("192.0.2.1:1", VIP, SYN),
     ];
     for way in ways {
+        // Another bound begins anew, the same one goes on.
+        card.limit_connections(ACME, None).unwrap();
         card.limit_connections(ACME, Some(rate)).unwrap();
         let thinned = Some((ACME, Reason::Connections, Table::Bucket));
         for _ in 0..burst {
             check(&mut card, &[passes("within the burst", way.clone())]);
+            card.limit_connections(ACME, Some(rate)).unwrap();
         }
         let cases = [
             dropped("one past the burst", way.clone(), thinned),
+            dropped("and one more", way.clone(), thinned),
             passes(
                 "established",
                 Packet { transport: Packet::tcp(AGENT, ACMES, ACK).transport, ..way },

@@ -68,6 +68,9 @@ pub struct DropsPage {
     pub entries: u64,
     /// Appliances that are not connected: what they drop is as they said last.
     pub away: Vec<String>,
+    /// Tenants whose new connections are bounded, on the first page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thinned: Vec<Thinned>,
     /// `after` of the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -173,6 +176,22 @@ pub struct Card {
     /// Entries in the program's maps, and how many these take.
     pub entries: u32,
     pub entries_max: u32,
+    /// Tenants whose new connections are bounded: 64 at most, of whom most was dropped first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thinned: Vec<Thinned>,
+}
+
+/// A tenant's bound of new connections at one card, and what it came to.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct Thinned {
+    pub appliance: String,
+    pub interface: String,
+    pub tenant: String,
+    /// As `200/s`.
+    pub connections: String,
+    pub burst: u32,
+    /// Connections' first packets that were dropped since the program was attached.
+    pub drops: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]

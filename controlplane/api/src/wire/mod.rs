@@ -16,7 +16,8 @@ pub use change::{Applied, Apply, Change, Item, Page, PutPolicy, Revision, Rollba
 pub use deny::{Kill, KillRequest, Secret, SecretValue, Target};
 pub use drops::{
     AddressKnown, AddressSeen, Card, CardMode, DropCause, DropTarget, Dropped, DropsExplained,
-    DropsOrdered, DropsOrderedOn, DropsPage, PinRequest, Release, ReleaseRequest, check_address,
+    DropsOrdered, DropsOrderedOn, DropsPage, PinRequest, Release, ReleaseRequest, Thinned,
+    check_address,
 };
 pub use fleet::{Appliance, ApplianceState, Enrolment, EnrolmentRequest, Health, Status};
 pub use people::{

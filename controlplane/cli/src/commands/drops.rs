@@ -40,11 +40,13 @@ impl Asked {
         let is_filtered = !query.is_empty();
         query.push(("limit", "1000".to_owned()));
         let (mut items, mut after) = (Vec::new(), query.clone());
+        let mut thinned = Vec::new();
         let (entries, away) = loop {
             let mut page = self.client.get_with("/v1/drops", &after)?;
             if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
                 items.extend(more);
             }
+            thinned.extend_from_slice(show::array(&page["thinned"]));
             let Some(next) = page["next"].as_str() else {
                 break (page["entries"].as_u64().unwrap_or(0), page["away"].take());
             };
@@ -56,6 +58,9 @@ impl Asked {
             match items {
                 [] => say!("none"),
                 items => table(items).show(),
+            }
+            for bound in &thinned {
+                say!("{}", show::thinned(bound));
             }
             let shown = items.len() as u64;
             if !is_filtered && entries > shown {

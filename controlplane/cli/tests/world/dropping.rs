@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use dataplane_bundle::drops::{CardMode, CardState, DropOrder, DropRow, DropsReport, Order};
+use dataplane_bundle::drops::{
+    CardMode, CardState, DropOrder, DropRow, DropsReport, Order, Thinned,
+};
 use dataplane_bundle::message::Status;
-use dataplane_bundle::{Bundle, KillList, Lease};
+use dataplane_bundle::{Bundle, KillList, Lease, Rate};
 use dataplane_drops::{Cause, Explained, Flow, Per, Prefix, Seen, Target};
 use dataplane_sync::{Dirs, Handle, Sink, Standing};
 use dataplane_telemetry::WallNanos;
@@ -36,6 +38,12 @@ impl Sink for Dropping {
             drops: 9_000,
             entries: 2,
             entries_max: 16_384,
+            thinned: vec![Thinned {
+                tenant: "acme".to_owned(),
+                rate: Rate { units: 200, period_ms: 1_000 },
+                burst: 400,
+                drops: 1_200,
+            }],
         };
         let cards = vec![card];
         Some(DropsReport { entries: 2, rows: rows(), cards, ..DropsReport::default() })

@@ -10,9 +10,10 @@ use dataplane_telemetry::WallNanos;
 
 use super::{
     AddressReport, CARDS_MAX, CardMode, CardState, Chosen, DropOrder, DropRow, DropsReport,
-    INTERFACE_BYTES_MAX, Order, ROWS_MAX,
+    INTERFACE_BYTES_MAX, Order, ROWS_MAX, THINNED_MAX, Thinned,
 };
 use crate::Refused;
+use crate::catalog::Rate;
 use crate::limits::{IDENTITY_BYTES_MAX, REASON_BYTES_MAX};
 use crate::names::{at_most, wrong};
 use crate::wire::{Reader, put_short};
@@ -109,6 +110,9 @@ impl CardState {
         out.extend_from_slice(&self.drops.to_le_bytes());
         out.extend_from_slice(&self.entries.to_le_bytes());
         out.extend_from_slice(&self.entries_max.to_le_bytes());
+        at_most("card.thinned", self.thinned.len(), THINNED_MAX)?;
+        out.push(u8::try_from(self.thinned.len()).unwrap_or(u8::MAX));
+        self.thinned.iter().for_each(|one| one.put(out));
         Ok(())
     }
 
@@ -124,6 +128,30 @@ impl CardState {
             drops: reader.u64()?,
             entries: reader.u32()?,
             entries_max: reader.u32()?,
+            thinned: {
+                let count = usize::from(reader.u8()?);
+                at_most("card.thinned", count, THINNED_MAX)?;
+                (0..count).map(|_| Thinned::take(reader)).collect::<Result<_, _>>()?
+            },
+        })
+    }
+}
+
+impl Thinned {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_name(out, &self.tenant);
+        out.extend_from_slice(&self.rate.units.to_le_bytes());
+        out.extend_from_slice(&self.rate.period_ms.to_le_bytes());
+        out.extend_from_slice(&self.burst.to_le_bytes());
+        out.extend_from_slice(&self.drops.to_le_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Refused> {
+        Ok(Self {
+            tenant: name(reader, "card.thinned.tenant")?,
+            rate: Rate { units: reader.u32()?, period_ms: reader.u64()? },
+            burst: reader.u32()?,
+            drops: reader.u64()?,
         })
     }
 }

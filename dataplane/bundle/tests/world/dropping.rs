@@ -1,7 +1,8 @@
 //! Drops as an appliance would tell them.
 
+use dataplane_bundle::Rate;
 use dataplane_bundle::drops::{
-    AddressReport, CardMode, CardState, DropOrder, DropRow, DropsReport, Order,
+    AddressReport, CardMode, CardState, DropOrder, DropRow, DropsReport, Order, Thinned,
 };
 use dataplane_drops::{Cause, Counters, Fill, Flow, Per, Prefix, Seen, Target};
 use dataplane_telemetry::WallNanos;
@@ -60,6 +61,12 @@ pub(crate) fn card(interface: &str) -> CardState {
         drops: 9,
         entries: 5,
         entries_max: 16_384,
+        thinned: vec![Thinned {
+            tenant: "acme".to_owned(),
+            rate: Rate { units: 200, period_ms: 1_000 },
+            burst: 400,
+            drops: 7,
+        }],
     }
 }
 

@@ -108,6 +108,7 @@ fn drops() -> DropsReport {
         drops: 9,
         entries: 3,
         entries_max: 16_384,
+        thinned: Vec::new(),
     };
     let flow = Flow::new((address, 40_000).into(), ([198, 51, 100, 1], 443).into());
     let rows = vec![
