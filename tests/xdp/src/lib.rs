@@ -3,9 +3,11 @@
 //! The tests run the committed object, or the one that `PORTCULLIS_XDP_OBJECT` names, in the kernel
 //! of this machine. Where programs may not be loaded they are skipped, aloud; in CI that fails.
 
+pub mod flood;
 pub mod model;
 pub mod net;
 pub mod packet;
+pub mod scene;
 
 use std::io::Write as _;
 

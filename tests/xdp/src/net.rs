@@ -33,7 +33,7 @@ pub struct Net {
 
 /// The gateway's interface, in its namespace.
 const INTERFACE: &str = "gw0";
-const CLIENTS_INTERFACE: &str = "cl0";
+pub(crate) const CLIENTS_INTERFACE: &str = "cl0";
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -154,7 +154,7 @@ impl Net {
         format!("{}-gw", self.name)
     }
 
-    fn clients(&self) -> String {
+    pub(crate) fn clients(&self) -> String {
         format!("{}-cl", self.name)
     }
 }
@@ -175,7 +175,7 @@ impl Drop for Net {
     }
 }
 
-fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
     let namespace = std::fs::File::open(Path::new("/run/netns").join(name));
     let namespace = namespace.expect("a namespace that was made");
     std::thread::scope(|scope| {
@@ -210,7 +210,7 @@ fn cards(wanted: &str) -> Result<([String; 2], Mode), String> {
 }
 
 /// What the program says.
-fn run(program: &str, words: &str) -> Result<String, String> {
+pub(crate) fn run(program: &str, words: &str) -> Result<String, String> {
     let output = Command::new(program).args(words.split_whitespace()).output();
     let output = output.map_err(|why| format!("{program}: {why}"))?;
     if output.status.success() {

@@ -1,12 +1,18 @@
 //! Packets, byte by byte, from what they are to say.
 //!
-//! Only what the program reads is filled in; sums are zero.
+//! Only what the program reads is filled in; sums are zero but for a packet that a kernel is to take.
 
 use std::net::{IpAddr, SocketAddr};
 
 pub const SYN: u8 = 0x02;
 pub const SYN_ACK: u8 = 0x12;
 pub const ACK: u8 = 0x10;
+
+/// TCP, as IP numbers it.
+const TCP: u8 = 6;
+const ETHERNET_BYTES: usize = 14;
+const TCP_SUM_AT: usize = 16;
+const UDP_SUM_AT: usize = 6;
 
 /// Extension headers of IPv6, by their numbers.
 pub const HOP_BY_HOP: u8 = 0;
@@ -38,7 +44,7 @@ impl Packet {
     /// A TCP packet with these flags and ten bytes.
     #[must_use]
     pub fn tcp(source: &str, destination: &str, flags: u8) -> Self {
-        let mut packet = Self::new(source, destination, 6);
+        let mut packet = Self::new(source, destination, TCP);
         packet.transport.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         packet.transport.extend([7; 10]);
         packet
@@ -123,6 +129,42 @@ impl Packet {
         }
         bytes.extend(&self.transport);
         bytes
+    }
+
+    /// From its IP header on, with the sum of TCP or UDP. IPv4's own the kernel writes that sends it.
+    #[must_use]
+    pub fn summed(&self) -> Vec<u8> {
+        let mut packet = self.clone();
+        packet.tags.clear();
+        let at = if self.protocol == TCP { TCP_SUM_AT } else { UDP_SUM_AT };
+        packet.transport[at..at + 2].copy_from_slice(&self.sum().to_be_bytes());
+        packet.bytes().split_off(ETHERNET_BYTES)
+    }
+
+    /// RFC 1071 over the transport and what stands for the IP header (RFC 9293, RFC 8200 §8.1).
+    fn sum(&self) -> u16 {
+        let octets = |ip| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        let mut bytes = octets(self.source.ip());
+        bytes.extend(octets(self.destination.ip()));
+        let length = u16::try_from(self.transport.len()).expect("a short packet");
+        bytes.extend([0, self.protocol]);
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(&self.transport);
+        let word = |pair: &[u8]| {
+            u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or_default())
+        };
+        let mut sum: u32 = bytes.chunks(2).map(word).sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        match !(sum as u16) {
+            // UDP's way to say that there is none.
+            0 => 0xffff,
+            sum => sum,
+        }
     }
 
     fn ipv4(&self, bytes: &mut Vec<u8>, source: [u8; 4], destination: [u8; 4]) {

@@ -2,113 +2,16 @@
 //! that dies, and a driver that has no native mode. `cargo xtask kernels` runs them on the drivers of
 //! the cards that QEMU emulates, too.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::net::UdpSocket;
 
 use ebpf_loader::{
-    Card, Fault, Flow, Mode, Penalty, Prefix, Protocol, Reason, Table, Target, Tenant, Wanted,
-    now_ns,
+    Card, Fault, Flow, Mode, Penalty, Prefix, Protocol, Reason, Table, Target, Wanted, now_ns,
 };
-use tests_xdp::net::Net;
 use tests_xdp::packet::{QUIC_1, quic_long, quic_short};
-use tests_xdp::{HOUR_NS, hour, object, one_in, owned, quic, skip, tcp};
-
-const ACME: Tenant = Tenant(1);
-const VIP: &str = "10.77.0.1:8443";
-const VIP6: &str = "[fd77::1]:8443";
-/// Long enough for an answer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Long enough to say that there is none: a dropped packet is not answered a little later.
-const SILENCE: Duration = Duration::from_millis(150);
-
-fn net(test: &str) -> Option<Net> {
-    let net = Net::new();
-    if let Err(why) = &net {
-        skip(test, why);
-    }
-    net.ok()
-}
-
-/// The card of a net, or why there can be none.
-fn open(test: &str, net: &Net) -> Option<(Card, ebpf_loader::Adopted)> {
-    match net.at_gateway(|| Card::open(&object(), &net.pins())) {
-        Ok((mut card, adopted)) => {
-            let services = [tcp(VIP), tcp(VIP6), quic(VIP), quic(VIP6)];
-            card.configure(&services.map(|at| owned(Target::Service(at), None))).unwrap();
-            card.beat(now_ns() + HOUR_NS).unwrap();
-            Some((card, adopted))
-        }
-        Err(fault @ Fault::NotPermitted { .. }) => {
-            skip(test, &fault.to_string());
-            None
-        }
-        Err(fault) => panic!("{fault}"),
-    }
-}
-
-/// Echoes what comes, each connection in a thread, until the process ends.
-fn serve(net: &Net) {
-    for at in [VIP, VIP6] {
-        let listener = net.at_gateway(|| TcpListener::bind(at)).unwrap();
-        std::thread::spawn(move || {
-            while let Ok((mut stream, _)) = listener.accept() {
-                std::thread::spawn(move || {
-                    let mut byte = [0; 1];
-                    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
-                });
-            }
-        });
-    }
-}
-
-/// A connection from the clients' side. Each byte that it sends is another one.
-struct Connection {
-    stream: TcpStream,
-    sent: u8,
-}
-
-impl Connection {
-    fn new(net: &Net, to: &str) -> Self {
-        let to: SocketAddr = to.parse().unwrap();
-        let stream = net.at_clients(|| TcpStream::connect_timeout(&to, PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, sent: 0 }
-    }
-
-    /// Whether a byte comes back in time.
-    fn answered(&mut self, within: Duration) -> bool {
-        self.sent = self.sent.wrapping_add(1);
-        self.stream.write_all(&[self.sent]).unwrap();
-        self.thaws(within)
-    }
-
-    /// Whether the last byte comes back in time: TCP sends it again.
-    fn thaws(&mut self, within: Duration) -> bool {
-        self.stream.set_read_timeout(Some(within)).unwrap();
-        let mut byte = [0; 1];
-        while self.stream.read_exact(&mut byte).is_ok() {
-            if byte[0] == self.sent {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn flow(&self) -> Target {
-        Target::Flow(Flow {
-            protocol: Protocol::Tcp,
-            source: self.stream.local_addr().unwrap(),
-            destination: self.stream.peer_addr().unwrap(),
-        })
-    }
-}
-
-/// Whether a connection can be made in time.
-fn connects(net: &Net, to: &str, within: Duration) -> bool {
-    let to: SocketAddr = to.parse().unwrap();
-    net.at_clients(|| TcpStream::connect_timeout(&to, within)).is_ok()
-}
+use tests_xdp::scene::{
+    ACME, Connection, PATIENCE, SILENCE, VIP, VIP6, connects, net, open, serve,
+};
+use tests_xdp::{HOUR_NS, hour, object, one_in};
 
 #[test]
 fn one_of_two_behind_an_address_is_dropped_and_the_other_notices_nothing() {
@@ -308,41 +211,5 @@ fn the_card_is_fed_without_capabilities() {
         worker.join().unwrap()
     });
     assert!(fed.unwrap());
-    card.detach().unwrap();
-}
-
-#[test]
-fn a_thousand_penalties_and_releases_under_load_leave_nothing() {
-    let test = "a_thousand_penalties_and_releases_under_load_leave_nothing";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
-    serve(&net);
-    let mut bystander = Connection::new(&net, VIP);
-    let empty = card.fill();
-    for at in 0..1_000_u16 {
-        let source = SocketAddr::new("10.77.0.3".parse().unwrap(), 1 + at);
-        let destination = VIP.parse().unwrap();
-        let octets = [10, 78, (at / 256) as u8, (at % 256) as u8];
-        let targets = [
-            Target::Flow(Flow { protocol: Protocol::Tcp, source, destination }),
-            Target::Source(Prefix::of_host(octets.into())),
-            Target::Source(Prefix::new(octets.into(), 31).unwrap()),
-        ];
-        for target in targets {
-            card.penalise(target, hour(ACME, Reason::Refusals)).unwrap();
-        }
-        assert!(bystander.answered(PATIENCE));
-        for target in targets {
-            assert!(card.release(&target).unwrap());
-        }
-    }
-    assert_eq!(card.fill(), empty);
-    drop(card);
-    // What the kernel holds, not what we believe.
-    let (mut card, adopted) = open(test, &net).unwrap();
-    assert_eq!((adopted, card.fill()), (ebpf_loader::Adopted::default(), empty));
-    net.attach(&mut card, Wanted::Best).unwrap();
-    assert_eq!(card.drops(ACME).unwrap(), ebpf_loader::Drops::default());
     card.detach().unwrap();
 }
