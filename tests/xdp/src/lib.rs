@@ -5,6 +5,7 @@
 
 pub mod flood;
 pub mod model;
+pub mod nat;
 pub mod net;
 pub mod packet;
 pub mod scene;
