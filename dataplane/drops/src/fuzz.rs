@@ -3,12 +3,14 @@
 //! Bytes are read as operations on a small world: callers of three tenants behind a few addresses,
 //! some of them shared, rules that drop, an operator, restarts. A plain list of who was seen where
 //! says what may be dropped; the changes are carried out on a plain list that stands for the card.
+//! And bytes are read as a packet that was dropped.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use dataplane_telemetry::{Nanos, Now, WallNanos};
 
+use crate::packet::Headers;
 use crate::{
     Attribution, Cause, Change, DropRule, Drops, Flow, Keys, LadderRule, Listed, Names, Owner,
     PIN_MS_MAX, Per, Pinned, Place, Prefix, Refusal, Rung, Select, Settings, Standings, Subject,
@@ -34,6 +36,19 @@ const PEOPLE: [(&str, Option<&str>, Option<&str>); 6] = [
 /// Where the property does not hold.
 pub fn operations(bytes: &[u8]) {
     let _ = play(bytes);
+}
+
+/// Bytes as a packet: reading ends within them, and what is kept of them says the same.
+///
+/// # Panics
+/// Where the property does not hold.
+pub fn packet(bytes: &[u8]) {
+    let headers = Headers::read(bytes);
+    let kept = bytes.get(..headers.bytes);
+    assert!(kept.is_some_and(|kept| Headers::read(kept) == headers), "{headers:?} of {bytes:?}");
+    assert!(headers.says.is_none() || headers.ports.is_some(), "{headers:?}");
+    assert!(headers.ports.is_none() || headers.protocol.is_some(), "{headers:?}");
+    assert!(headers.protocol.is_none() || headers.addresses.is_some(), "{headers:?}");
 }
 
 /// A seed: a tenant that ignores its refusals until its address is dropped, over a restart.

@@ -23,6 +23,7 @@ mod limits;
 mod list;
 mod names;
 mod operator;
+pub mod packet;
 mod place;
 mod places;
 mod restart;

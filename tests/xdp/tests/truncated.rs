@@ -1,8 +1,11 @@
 //! Every length of every combination of headers, and packets of all kinds of damage: the program
-//! and the model come to the same verdict and count it the same.
+//! and the model come to the same verdict and count it the same, and a person is shown what they saw.
 
-use ebpf_loader::{Card, Flow, Penalty, Protocol, Reason, Target, Tenant};
-use tests_xdp::model::Model;
+use std::net::{IpAddr, SocketAddr};
+
+use dataplane_drops::packet::Headers;
+use ebpf_loader::{Card, Flow, Penalty, Protocol, Reason, Target, Tenant, Vlan};
+use tests_xdp::model::{Model, parse};
 use tests_xdp::packet::{
     ACK, AUTHENTICATION, DESTINATION, HOP_BY_HOP, Packet, QUIC_1, QUIC_2, ROUTING, SYN, SYN_ACK,
     quic_long, quic_short,
@@ -60,7 +63,26 @@ fn same(card: &mut Card, model: &Model, packet: &[u8], what: &dyn Fn() -> String
     let wanted = model.drops(packet);
     let found = try_counted(card, packet, &TENANTS);
     assert_eq!(found, (wanted.is_none(), wanted), "{}: {packet:02x?}", what());
+    assert_eq!(shown(packet), seen(packet), "{}: {packet:02x?}", what());
     wanted.is_some()
+}
+
+type Ends = (SocketAddr, SocketAddr, Option<Vlan>);
+
+/// What a person is shown of it.
+fn shown(packet: &[u8]) -> Option<Ends> {
+    let headers = Headers::read(packet);
+    let (from, to) = headers.addresses?;
+    let (from_port, to_port) = headers.ports?;
+    let [outer, inner] = headers.vlans;
+    let vlan = Vlan::new(outer, (inner != 0).then_some(inner));
+    let end = |ip: IpAddr, port| SocketAddr::new(ip.to_canonical(), port);
+    Some((end(from, from_port), end(to, to_port), vlan))
+}
+
+fn seen(packet: &[u8]) -> Option<Ends> {
+    let seen = parse(packet)?;
+    Some((seen.flow.source, seen.flow.destination, seen.vlan))
 }
 
 fn shapes() -> Vec<Packet> {
