@@ -115,7 +115,7 @@ pub(crate) enum Command {
     },
     /// Kills in force.
     Kills,
-    /// What network cards drop for ignored refusals: list, explain, release, hold.
+    /// What network cards drop for ignored refusals: list, explain, packets, release, hold.
     Drops {
         #[command(subcommand)]
         action: Option<DropsAction>,
@@ -193,6 +193,8 @@ pub(crate) enum DropsAction {
     List(DropsFilter),
     /// What is known of an address, for whoever calls and says "we are being dropped".
     Explain { address: String },
+    /// Dropped packets, newest first, as far as the cards have sampled them: headers, no payload.
+    Packets(DropsFilter),
     /// End drops now; who is released begins again at the bottom.
     Release(ReleaseArguments),
     /// Hold a drop for a while from now, if that is longer than it lasts anyway.

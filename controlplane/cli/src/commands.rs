@@ -3,6 +3,7 @@
 mod calls;
 mod columns;
 mod drops;
+mod packets;
 mod reading;
 mod tokens;
 

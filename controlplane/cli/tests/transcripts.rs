@@ -207,10 +207,14 @@ async fn who_is_dropped_and_what_is_done_about_it() {
     world.quietly("apply policy");
     world.run("drops");
     world.run("drops explain 192.0.2.7");
+    world.run("drops packets");
     let appliance = world.dropping("edge-1").await;
     world.run("drops");
     world.run("drops list --tenant nobody");
     world.run("drops explain 192.0.2.7");
+    world.run("drops packets");
+    world.run("drops packets --tenant nobody");
+    world.run("drops packets --address 192.0.2.7 --output json");
     world.run("drops pin 7 --for 30m --reason 'until they have fixed it'");
     world.run("drops pin 8 --appliance edge-1 --for 30m --reason 'a wrong number'");
     world.run("drops pin 7 --for 13h --reason 'too long'");

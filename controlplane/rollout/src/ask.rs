@@ -1,4 +1,4 @@
-//! What is asked of an appliance for a person who waits: an order about its drops, an address.
+//! What is asked of an appliance for a person who waits: an order about its drops, an address, packets.
 //!
 //! Asked once, on the connection that there is. An appliance that is away, or does not answer in
 //! time, is said to be so: nothing waits for it, and nothing is sent later.
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dataplane_bundle::ApplianceId;
-use dataplane_bundle::drops::{AddressReport, DropOrder, Order};
+use dataplane_bundle::drops::{AddressReport, CardPackets, DropOrder, Order};
 use dataplane_bundle::message::ToAppliance;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -50,6 +50,7 @@ pub(crate) struct Asked {
 pub(crate) enum Answer {
     Done(Result<u32, String>),
     Address(Option<AddressReport>),
+    Packets(Vec<CardPackets>),
 }
 
 impl Asked {
@@ -115,7 +116,7 @@ impl Rollout {
         let message = |id| ToAppliance::DropOrder(DropOrder { id, by, reason, order });
         match self.shared.ask(appliance, message).await? {
             Answer::Done(result) => result.map_err(AskFault::Refused),
-            Answer::Address(_) => Err(mixed_up()),
+            Answer::Address(_) | Answer::Packets(_) => Err(mixed_up()),
         }
     }
 
@@ -131,7 +132,21 @@ impl Rollout {
         let message = |id| ToAppliance::ExplainAddress { id, address };
         match self.shared.ask(appliance, message).await? {
             Answer::Address(report) => Ok(report),
-            Answer::Done(_) => Err(mixed_up()),
+            Answer::Done(_) | Answer::Packets(_) => Err(mixed_up()),
+        }
+    }
+
+    /// The newest packets that an appliance's cards have dropped, as far as they were sampled.
+    ///
+    /// # Errors
+    /// It is away or silent.
+    pub async fn dropped_packets(
+        &self,
+        appliance: &ApplianceId,
+    ) -> Result<Vec<CardPackets>, AskFault> {
+        match self.shared.ask(appliance, |id| ToAppliance::ListPackets { id }).await? {
+            Answer::Packets(cards) => Ok(cards),
+            Answer::Done(_) | Answer::Address(_) => Err(mixed_up()),
         }
     }
 }

@@ -141,6 +141,9 @@ impl<D: Directory> Session<D> {
             ToControl::AddressExplained { id, explained } => {
                 self.shared.asked.on_answer(&self.appliance, id, Answer::Address(explained));
             }
+            ToControl::Packets { id, cards } => {
+                self.shared.asked.on_answer(&self.appliance, id, Answer::Packets(cards));
+            }
         }
         Ok(())
     }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use controlplane_rollout::{ApplianceState, AskFault};
-use dataplane_bundle::drops::{CardMode, CardState, Chosen, DropRow, DropsReport, Order};
+use dataplane_bundle::drops::{
+    CardMode, CardPackets, CardState, Chosen, DropReason, DropRow, DropTable, DroppedPacket,
+    DropsReport, Order, PACKETS_MAX,
+};
 use dataplane_drops::{Cause, PIN_MS_MAX, Per, Seen, Target};
 use dataplane_telemetry::WallNanos;
 use world::{Appliance, Control, PATIENCE, id, wall};
@@ -144,4 +147,26 @@ fn an_address_is_explained() {
     let known = explain().unwrap();
     assert_eq!((known.seen, known.entries, known.rows.len()), (Seen::SeveralTenants, 2, 2));
     assert_eq!(known.sentence, "192.0.2.7 is shared.");
+}
+
+#[test]
+fn packets_are_told_to_who_asks_and_without_their_payload() {
+    let control = Control::start();
+    let appliance = connected(&control);
+    let ask = || control.wait(control.rollout.dropped_packets(&id("box-1"))).unwrap();
+    assert_eq!(ask(), vec![], "a box without a card");
+    let header = [&[2; 12][..], &[8, 6], b"who has 192.0.2.7"].concat();
+    let packet = DroppedPacket {
+        at: wall(),
+        tenant: "acme".to_owned(),
+        reason: DropReason::Kill,
+        table: DropTable::Flow,
+        length: 60,
+        header: header.clone(),
+    };
+    let told = DroppedPacket { header: header[..14].to_vec(), ..packet.clone() };
+    let packets = vec![packet; PACKETS_MAX + 1];
+    let card = CardPackets { interface: "eth0".to_owned(), one_in: 1_024, lost: 5, packets };
+    appliance.gateway.set(|seen| seen.packets = vec![card.clone()]);
+    assert_eq!(ask(), [CardPackets { packets: vec![told; PACKETS_MAX], ..card }]);
 }

@@ -199,7 +199,7 @@ async fn order(
     Err(Problem::new(409, "Not done", detail).next("portcullis appliances").into())
 }
 
-async fn ask_all<T, F>(
+pub(crate) async fn ask_all<T, F>(
     boxes: &[Live],
     ask: impl Fn(ApplianceId) -> F,
 ) -> BTreeMap<ApplianceId, Result<T, AskFault>>
@@ -216,7 +216,7 @@ where
 }
 
 /// The boxes that have connected since the start; the one of this name.
-fn chosen(app: &App, name: Option<&str>) -> Result<Vec<Live>, Fault> {
+pub(crate) fn chosen(app: &App, name: Option<&str>) -> Result<Vec<Live>, Fault> {
     let mut boxes = app.rollout()?.appliances();
     let Some(name) = name else { return Ok(boxes) };
     check_label("appliance", name).map_err(|problem| problem.field("appliance"))?;

@@ -36,6 +36,7 @@ mod objects;
 mod openapi;
 mod outbound;
 mod outside;
+mod packets;
 mod policy_tests;
 mod random;
 mod revisions;

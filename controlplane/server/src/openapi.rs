@@ -89,6 +89,7 @@ mod named {
         Kill,
         KillRequest,
         Me,
+        PacketsPage,
         PinRequest,
         PolicyTest,
         Problem,

@@ -14,9 +14,9 @@ use controlplane_api::wire::RoleOfToken::{Admin, Auditor, Operator};
 use controlplane_api::wire::{
     AdminEntry, Appliance, Applied, Apply, Approve, CallsPage, Discovered, Drift, DropsExplained,
     DropsOrdered, DropsPage, Enrolment, EnrolmentRequest, Explain, Explained, Health, IssuedKey,
-    IssuedToken, Item, Key, KeyRequest, Kill, KillRequest, Me, Page, PinRequest, ReleaseRequest,
-    Revision, Rollback, Secret, SecretValue, ServerState, Status, TestReport, TestRequest, Token,
-    TokenRequest, Tool,
+    IssuedToken, Item, Key, KeyRequest, Kill, KillRequest, Me, PacketsPage, Page, PinRequest,
+    ReleaseRequest, Revision, Rollback, Secret, SecretValue, ServerState, Status, TestReport,
+    TestRequest, Token, TokenRequest, Tool,
 };
 use serde_json::Value;
 
@@ -26,8 +26,8 @@ use crate::objects::Object;
 use crate::revisions::{AGAINST, RevisionContent};
 use crate::route::{Route, nothing_here};
 use crate::{
-    appliances, apply, auth, calls, drops, explain, keys, kills, objects, openapi, revisions,
-    secrets, servers, status, tokens, upkeep,
+    appliances, apply, auth, calls, drops, explain, keys, kills, objects, openapi, packets,
+    revisions, secrets, servers, status, tokens, upkeep,
 };
 
 /// The list.
@@ -203,6 +203,14 @@ fn of_what_acts_at_once() -> Vec<Route> {
         .query(drops::ADDRESS)
         .answers::<DropsExplained>()
         .to(drops::explain),
+        Route::get(
+            "/v1/drops/packets",
+            Auditor,
+            "Packets that network cards have dropped, as far as they were sampled, newest first",
+        )
+        .query(packets::FILTER)
+        .answers::<PacketsPage>()
+        .to(packets::list),
         Route::post("/v1/drops/release", Operator, "End drops, now")
             .body::<ReleaseRequest>()
             .answers::<DropsOrdered>()

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dataplane_bundle::drops::{
-    CardMode, CardState, DropOrder, DropRow, DropsReport, Order, Thinned,
+    CardMode, CardPackets, CardState, DropOrder, DropReason, DropRow, DropTable, DroppedPacket,
+    DropsReport, Order, Thinned,
 };
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, Connections, KillList, Lease, Rate};
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Dropping {
     bundles: Mutex<Sender<Bundle>>,
     report: Mutex<DropsReport>,
+    packets: Mutex<Vec<CardPackets>>,
     orders: Mutex<Vec<DropOrder>>,
 }
 
@@ -61,6 +63,10 @@ impl Sink for Dropping {
         let sentence = format!("{address} is shared by several tenants.");
         Some(Explained { address, seen: Seen::SeveralTenants, sentence, entries })
     }
+
+    fn packets(&self) -> Vec<CardPackets> {
+        self.packets.lock().unwrap().clone()
+    }
 }
 
 struct Appliance {
@@ -82,6 +88,7 @@ impl Appliance {
         let sink = Arc::new(Dropping {
             bundles: Mutex::new(to_bundles),
             report: Mutex::new(report),
+            packets: Mutex::default(),
             orders: Mutex::default(),
         });
         let theirs = Arc::clone(&sink);
@@ -286,6 +293,97 @@ async fn cards_are_in_the_status_and_with_their_appliance() {
         assert_eq!(page["thinned"], wanted, "{query}");
     }
     appliance.stop().await;
+}
+
+/// Ethernet, IPv4, TCP of these ends; then what its sender has said.
+fn syn(source: [u8; 4]) -> Vec<u8> {
+    let mut packet = vec![2; 12];
+    packet.extend([0x81, 0, 0, 120, 8, 0, 0x45, 0, 0, 48, 0, 0, 0, 0, 64, 6, 0, 0]);
+    packet.extend([&source[..], &[198, 51, 100, 1]].concat());
+    packet.extend([0x9c, 0x40, 1, 0xbb, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 4, 0, 0, 0, 0, 0]);
+    packet.extend(b"a secret");
+    packet
+}
+
+fn sampled(age_s: u64, tenant: &str, header: Vec<u8>) -> DroppedPacket {
+    DroppedPacket {
+        at: at(60 - age_s),
+        tenant: tenant.to_owned(),
+        reason: DropReason::Connections,
+        table: DropTable::Bucket,
+        length: 66,
+        header,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn dropped_packets_are_asked_of_every_appliance_and_shown_without_payload() {
+    let plane = Plane::start().await;
+    let auditor = plane.client("auditor").await;
+    let path = "/v1/drops/packets";
+    assert_eq!(auditor.get(path).await, json!({"items": [], "cards": [], "not_asked": []}));
+    let one = Appliance::enrolled(&plane, "edge-1", report(vec![])).await;
+    let other = Appliance::enrolled(&plane, "edge-2", report(vec![])).await;
+    let both = |status: &Value| status["cards"].as_array().is_some_and(|cards| cards.len() == 2);
+    until(&auditor, "/v1/status", both).await;
+    plane.pass_ms(60_000);
+    let card = |interface: &str, packets| CardPackets {
+        interface: interface.to_owned(),
+        one_in: 1_024,
+        lost: 3,
+        packets,
+    };
+    let packets = vec![
+        sampled(2, "acme", syn([192, 0, 2, 7])),
+        // Of bytes that are no packet nothing is said, and nothing is shown.
+        sampled(5, "zeta", vec![2; 40]),
+    ];
+    *one.sink.packets.lock().unwrap() = vec![card("eth0", packets)];
+    let packets = vec![sampled(1, "acme", syn([192, 0, 2, 8]))];
+    *other.sink.packets.lock().unwrap() = vec![card("eth1", packets)];
+    let page = auditor.get(path).await;
+    let headers = &syn([192, 0, 2, 7])[..58];
+    assert_eq!(
+        page["items"][1],
+        json!({
+            "appliance": "edge-1", "interface": "eth0", "at": "2026-06-01T00:00:58.000Z",
+            "age_ms": 2_000, "tenant": "acme", "reason": "connections", "table": "bucket",
+            "vlan": "120", "protocol": "TCP", "source": "192.0.2.7:40000",
+            "destination": "198.51.100.1:443", "says": "SYN", "length": 66,
+            "header": headers.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        })
+    );
+    let ages: Vec<&Value> =
+        page["items"].as_array().unwrap().iter().map(|packet| &packet["age_ms"]).collect();
+    assert_eq!(ages, [1_000, 2_000, 5_000], "the newest first");
+    let unread = &page["items"][2];
+    assert_eq!(
+        (&unread["source"], &unread["says"], &unread["length"]),
+        (&Value::Null, &Value::Null, &json!(66))
+    );
+    let told = json!({"appliance": "edge-2", "interface": "eth1", "one_in": 1_024, "lost": 3});
+    assert_eq!(page["cards"][1], told);
+    for (query, expected) in [
+        ("tenant=acme", 2),
+        ("tenant=nobody", 0),
+        ("address=192.0.2.7", 1),
+        ("address=::ffff:198.51.100.1", 2),
+        ("address=192.0.2.9", 0),
+        ("appliance=edge-1", 2),
+        ("limit=1", 1),
+    ] {
+        assert_eq!(count(&auditor.get(&format!("{path}?{query}")).await), expected, "{query}");
+    }
+    for bad in ["address=host", "limit=0", "limit=1001", "tenants=acme", "after=1"] {
+        let (status, _) = auditor.ask(Method::GET, &format!("{path}?{bad}"), None).await;
+        assert!(status == 400 || status == 422, "{bad}: {status}");
+    }
+    other.stop().await;
+    until(&auditor, "/v1/drops", |page| page["away"] == json!(["edge-2"])).await;
+    let page = auditor.get(path).await;
+    let away = json!([{"appliance": "edge-2", "trouble": "it is not connected"}]);
+    assert_eq!((count(&page), &page["not_asked"]), (2, &away));
+    one.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

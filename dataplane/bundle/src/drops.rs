@@ -5,6 +5,7 @@
 //! holds the channel alone can drop nobody. Every part is bounded here, for both sides.
 
 mod codec;
+mod packets;
 
 use std::net::IpAddr;
 
@@ -13,6 +14,10 @@ use dataplane_drops::{
     Cause, Counters, Explained, Fill, Listed, PIN_MS_MAX, Per, Seen, Select, Target,
 };
 use dataplane_telemetry::WallNanos;
+pub use packets::{
+    CardPackets, DropReason, DropTable, DroppedPacket, PACKETS_BYTES_MAX, PACKETS_MAX,
+};
+pub(crate) use packets::{packets, put_packets};
 
 use crate::Refused;
 use crate::catalog::Rate;

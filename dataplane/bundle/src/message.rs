@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use crate::drops::{self, AddressReport, DROPS_BYTES_MAX, DropOrder, DropsReport};
+use crate::drops::{
+    self, AddressReport, CardPackets, DROPS_BYTES_MAX, DropOrder, DropsReport, PACKETS_BYTES_MAX,
+};
 use crate::lease::{self, Lease};
 use crate::limits::{BUNDLE_BYTES_MAX, KILL_LIST_BYTES_MAX, LEASES_MAX, SECRET_BYTES_MAX};
 use crate::names::{at_most, wrong};
@@ -50,6 +52,7 @@ pub enum Kind {
     Certificate = 6,
     DropOrder = 7,
     ExplainAddress = 8,
+    ListPackets = 9,
     Hello = 65,
     BundleResult = 66,
     KillsResult = 67,
@@ -60,13 +63,14 @@ pub enum Kind {
     Drops = 72,
     DropOrderResult = 73,
     AddressExplained = 74,
+    Packets = 75,
     Enrol = 129,
     Enrolled = 130,
     EnrolRefused = 131,
 }
 
 impl Kind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Welcome,
         Self::Bundle,
         Self::Kills,
@@ -75,6 +79,7 @@ impl Kind {
         Self::Certificate,
         Self::DropOrder,
         Self::ExplainAddress,
+        Self::ListPackets,
         Self::Hello,
         Self::BundleResult,
         Self::KillsResult,
@@ -85,6 +90,7 @@ impl Kind {
         Self::Drops,
         Self::DropOrderResult,
         Self::AddressExplained,
+        Self::Packets,
         Self::Enrol,
         Self::Enrolled,
         Self::EnrolRefused,
@@ -99,6 +105,7 @@ impl Kind {
             Self::Leases => LEASES_BYTES_MAX,
             Self::Records => RECORDS_BYTES_MAX,
             Self::Drops | Self::AddressExplained => DROPS_BYTES_MAX,
+            Self::Packets => PACKETS_BYTES_MAX,
             Self::Renew | Self::Certificate | Self::Enrol | Self::Enrolled => 4 * DER_BYTES_MAX,
             _ => SHORT_BYTES_MAX,
         }
@@ -154,6 +161,10 @@ pub enum ToAppliance {
         id: u64,
         address: IpAddr,
     },
+    /// What packets were dropped?
+    ListPackets {
+        id: u64,
+    },
 }
 
 /// Appliance to control plane.
@@ -191,6 +202,11 @@ pub enum ToControl {
     AddressExplained {
         id: u64,
         explained: Option<AddressReport>,
+    },
+    /// Answers `ListPackets`: of each card, the newest samples of what it dropped.
+    Packets {
+        id: u64,
+        cards: Vec<CardPackets>,
     },
 }
 
@@ -280,6 +296,7 @@ impl ToAppliance {
                 drops::put_address(&mut body, *address);
                 framed(Kind::ExplainAddress, &body)
             }
+            Self::ListPackets { id } => framed(Kind::ListPackets, &id.to_le_bytes()),
         }
     }
 
@@ -296,6 +313,7 @@ impl ToAppliance {
             Kind::ExplainAddress => {
                 Self::ExplainAddress { id: reader.u64()?, address: drops::address(&mut reader)? }
             }
+            Kind::ListPackets => Self::ListPackets { id: reader.u64()? },
             kind => return Err(unexpected(kind)),
         };
         reader.end()?;
@@ -362,6 +380,11 @@ impl ToControl {
                 explained.as_ref().map_or(Ok(()), |explained| explained.put(&mut body))?;
                 Kind::AddressExplained
             }
+            Self::Packets { id, cards } => {
+                body.extend_from_slice(&id.to_le_bytes());
+                drops::put_packets(&mut body, cards)?;
+                Kind::Packets
+            }
         };
         framed(kind, &body)
     }
@@ -400,6 +423,9 @@ impl ToControl {
                     }
                 },
             },
+            Kind::Packets => {
+                Self::Packets { id: reader.u64()?, cards: drops::packets(&mut reader)? }
+            }
             kind => return Err(unexpected(kind)),
         };
         reader.end()?;

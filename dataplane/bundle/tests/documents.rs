@@ -13,7 +13,7 @@ use dataplane_bundle::{Kill, KillList, KillTarget, Lease, Refused, Revision, fuz
 use dataplane_telemetry::WallNanos;
 use proptest::prelude::*;
 use ring::signature::Ed25519KeyPair;
-use world::dropping::{known, order, report, row, targets};
+use world::dropping::{known, order, packets, report, row, targets};
 use world::{NOW, appliance, draft, signer};
 
 fn kill(number: usize) -> Kill {
@@ -169,6 +169,7 @@ fn messages() -> Vec<Vec<u8>> {
         ToAppliance::DropOrder(order(Order::Release(Chosen::Address([192, 0, 2, 1].into())))),
         ToAppliance::DropOrder(order(Order::Pin { drop: 7, for_ms: 60_000 })),
         ToAppliance::ExplainAddress { id: 4, address: std::net::Ipv6Addr::LOCALHOST.into() },
+        ToAppliance::ListPackets { id: 5 },
     ];
     let up = [
         ToControl::Hello(Hello {
@@ -195,6 +196,8 @@ fn messages() -> Vec<Vec<u8>> {
         ToControl::DropOrderResult { id: 3, result: Err("there is no drop 7".to_owned()) },
         ToControl::AddressExplained { id: 4, explained: None },
         ToControl::AddressExplained { id: 4, explained: Some(known()) },
+        ToControl::Packets { id: 5, cards: vec![] },
+        ToControl::Packets { id: 5, cards: vec![packets("eth0"), packets("eth1")] },
     ];
     let mut all: Vec<Vec<u8>> = Vec::new();
     for message in &down {

@@ -3,18 +3,19 @@
 mod world;
 
 use dataplane_bundle::drops::{
-    CARDS_MAX, Chosen, DROPS_BYTES_MAX, DropRow, DropsReport, Order, ROWS_MAX, ROWS_OF_A_DROP_MAX,
-    THINNED_MAX, Thinned,
+    CARDS_MAX, CardPackets, Chosen, DROPS_BYTES_MAX, DropRow, DroppedPacket, DropsReport, Order,
+    PACKETS_MAX, ROWS_MAX, ROWS_OF_A_DROP_MAX, THINNED_MAX, Thinned,
 };
 use dataplane_bundle::limits::{CONNECTIONS_MAX, IDENTITY_BYTES_MAX, REASON_BYTES_MAX};
 use dataplane_bundle::message::{HEAD_BYTES, Head, ToAppliance, ToControl};
 use dataplane_bundle::{Connections, Rate, Refused};
+use dataplane_drops::packet::PACKET_BYTES_MAX;
 use dataplane_drops::{
     Attribution, Cause, Counters, DropRule, Fill, LadderRule, Listed, PIN_MS_MAX, PLACES_MAX,
     Place, Prefix, Target,
 };
 use dataplane_telemetry::WallNanos;
-use world::dropping::{card, known, order, report, row, targets};
+use world::dropping::{card, known, order, packets, report, row, targets};
 use world::{NOW, catalog};
 
 fn told(report: DropsReport) -> Result<DropsReport, Refused> {
@@ -69,6 +70,54 @@ fn the_longest_report_fits_and_one_row_more_is_refused() {
     let past = report(vec![]);
     let past = DropsReport { cards: vec![card(&"x".repeat(17))], ..past };
     assert!(told(past).is_err());
+}
+
+fn told_packets(cards: Vec<CardPackets>) -> Result<Vec<CardPackets>, String> {
+    let bytes = ToControl::Packets { id: 1, cards }.encode().map_err(|fault| fault.to_string())?;
+    let (head, body) = bytes.split_first_chunk::<HEAD_BYTES>().unwrap();
+    let kind = Head::read(*head).map_err(|fault| fault.to_string())?.kind;
+    let ToControl::Packets { cards, .. } = ToControl::decode(kind, body).unwrap() else {
+        unreachable!()
+    };
+    Ok(cards)
+}
+
+#[test]
+fn the_longest_list_of_packets_fits_and_one_more_of_anything_is_refused() {
+    let mut one = packets(&"x".repeat(16));
+    let longest = DroppedPacket {
+        tenant: "x".repeat(IDENTITY_BYTES_MAX),
+        header: vec![1; PACKET_BYTES_MAX],
+        ..one.packets[0].clone()
+    };
+    one.packets = vec![longest.clone(); PACKETS_MAX];
+    let full = vec![one.clone(); CARDS_MAX];
+    assert_eq!(told_packets(full.clone()).unwrap(), full);
+    let mut past = full.clone();
+    past.push(one.clone());
+    assert_eq!(told_packets(past).unwrap_err(), "cards: 17 is more than the limit of 16");
+    let mut past = full.clone();
+    past[0].packets.push(longest);
+    assert_eq!(told_packets(past).unwrap_err(), "packets: 65 is more than the limit of 64");
+    let mut past = full;
+    past[0].packets[0].header.push(1);
+    assert_eq!(told_packets(past).unwrap_err(), "packet.header: 97 is more than the limit of 96");
+}
+
+#[test]
+fn what_leaves_the_box_of_a_packet_is_its_headers() {
+    let mut packet = packets("eth0").packets.remove(0);
+    // Ethernet, IPv4, TCP without options; then what somebody has said.
+    packet.header = vec![2; 12];
+    packet
+        .header
+        .extend([8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 7, 192, 0, 2, 1]);
+    packet
+        .header
+        .extend([0x9c, 0x40, 1, 0xbb, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x18, 0, 0, 0, 0, 0, 0]);
+    let headers = packet.header.clone();
+    packet.header.extend(b"GET /salaries HTTP/1.1\r\nAuthorization: Bearer 0123456789012345678901");
+    assert_eq!(packet.cut().header, headers);
 }
 
 #[test]

@@ -154,6 +154,7 @@ impl Admin {
         }
         if let Some(card) = ladder.card {
             page.sample(metrics::CARD_DROPPED, &[], card.drops);
+            page.sample(metrics::CARD_SAMPLES_LOST, &[], ladder.samples_lost);
         }
         for dropped in &ladder.dropped {
             let labels = [("tenant", &*dropped.tenant), ("reason", dropped.reason())];

@@ -10,13 +10,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use dataplane_bundle::Connections;
-use dataplane_bundle::drops::{CardMode, CardState, Thinned};
+use dataplane_bundle::drops::{CardMode, CardPackets, CardState, Thinned};
 use dataplane_drops::{Change, Pinned, Place, Subject, Target};
-use dataplane_telemetry::Nanos;
+use dataplane_telemetry::{Nanos, Now};
 use ebpf_loader::{
     Attribution, Card as Program, Fault, Fill, Flow, Mode, OBJECT, Owner, Penalty, Prefix,
     Protocol, Rate, Reason, Service, TENANTS_MAX, Tenant, Vlan, Wanted,
 };
+
+use crate::samples::{SAMPLES_PER_LOOK, Samples};
 
 /// The program drops for so long after the last heartbeat; then everything passes.
 const BEAT_NS: u64 = 1_000_000_000;
@@ -34,6 +36,9 @@ pub(crate) struct Card {
     interface: String,
     mode: CardMode,
     program_sha256: [u8; 32],
+    samples: Samples,
+    /// Samples that found the ring full, as of the last look at the counters.
+    samples_lost: u64,
 }
 
 impl Card {
@@ -77,6 +82,8 @@ impl Card {
                 Mode::Generic => CardMode::Generic,
             },
             program_sha256,
+            samples: Samples::default(),
+            samples_lost: 0,
         })
     }
 
@@ -122,16 +129,42 @@ impl Card {
     }
 
     /// What was dropped: whose, why, how many packets. What was not is left out.
-    pub(crate) fn dropped(&self) -> Vec<Dropped> {
+    pub(crate) fn dropped(&mut self) -> Vec<Dropped> {
+        self.samples_lost = 0;
         let numbers = (1..).zip(&self.tenants);
         let all = numbers.filter_map(|(number, tenant)| {
             let drops = self.program.drops(Tenant(number)).ok()?;
+            self.samples_lost += drops.samples_lost;
             Some(Reason::ALL.map(|reason| {
                 let packets = drops.reasons.get(reason as usize).map_or(0, |count| count.packets);
                 Dropped { tenant: tenant.clone(), reason, packets }
             }))
         });
         all.flatten().filter(|dropped| dropped.packets > 0).collect()
+    }
+
+    /// Takes up what was sampled since the last look.
+    pub(crate) fn read_samples(&mut self) {
+        let samples = &mut self.samples;
+        self.program.samples(SAMPLES_PER_LOOK, |sample| samples.push(sample));
+    }
+
+    pub(crate) const fn samples_lost(&self) -> u64 {
+        self.samples_lost
+    }
+
+    /// The newest dropped packets.
+    pub(crate) fn packets(&self, now: Now) -> CardPackets {
+        let name = |number: u32| {
+            let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+            place.and_then(|place| self.tenants.get(place)).map(ToString::to_string)
+        };
+        CardPackets {
+            interface: self.interface.clone(),
+            one_in: self.program.sampled_one_in(),
+            lost: self.samples_lost,
+            packets: self.samples.told(now, |number| name(number).unwrap_or_default()),
+        }
     }
 
     /// A connection came to this address of ours.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dataplane_audit_writer::Writer;
-use dataplane_bundle::drops::{DropOrder, DropsReport};
+use dataplane_bundle::drops::{CardPackets, DropOrder, DropsReport};
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
 use dataplane_drops::Explained;
@@ -171,6 +171,10 @@ impl Sink for Hub {
 
     fn explain_address(&self, address: IpAddr) -> Option<Explained> {
         self.ladder.explain(address)
+    }
+
+    fn packets(&self) -> Vec<CardPackets> {
+        self.ladder.packets()
     }
 
     fn status(&self) -> Status {

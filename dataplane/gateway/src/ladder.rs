@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use dataplane_audit::{Body, BootId, Control, Record, Stamp};
 use dataplane_audit_writer::Lane;
-use dataplane_bundle::drops::{CardState, DropOrder, Order as Do};
+use dataplane_bundle::drops::{CardPackets, CardState, DropOrder, Order as Do};
 use dataplane_bundle::{KillList, KillTarget};
 use dataplane_drops::{
     Cause, Counters, Drops, Event, Explained, Fill, Keys, Listed, Names, Per, Refusal, Select,
@@ -63,6 +63,7 @@ enum Order {
     Kills(KillList),
     Operator(DropOrder, SyncSender<Result<u32, String>>),
     Explain(IpAddr, SyncSender<Explained>),
+    Packets(SyncSender<Vec<CardPackets>>),
 }
 
 /// What the thread last published, for metrics and people.
@@ -73,6 +74,7 @@ pub(crate) struct Report {
     pub listed: Vec<Listed>,
     pub card: Option<CardState>,
     pub dropped: Vec<Dropped>,
+    pub samples_lost: u64,
     pub lost: u64,
 }
 
@@ -140,6 +142,11 @@ impl Ladder {
     /// What is known of an address.
     pub(crate) fn explain(&self, address: IpAddr) -> Option<Explained> {
         self.ask(|answer| Order::Explain(address, answer))
+    }
+
+    /// The newest packets that the card has dropped; none without a card.
+    pub(crate) fn packets(&self) -> Vec<CardPackets> {
+        self.ask(Order::Packets).unwrap_or_default()
     }
 
     fn ask<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Option<T> {
@@ -245,6 +252,10 @@ impl Thread {
                 }
                 Order::Explain(address, answer) => {
                     let _ = answer.send(self.drops.explain(address, now));
+                }
+                Order::Packets(answer) => {
+                    let told = self.card.iter().map(|card| card.packets(now)).collect();
+                    let _ = answer.send(told);
                 }
             }
         }
@@ -357,6 +368,7 @@ impl Thread {
         }
         if let Some(card) = &mut self.card {
             warn(card.beat(now.mono), "the card takes no heartbeat");
+            card.read_samples();
         }
         has_changed
     }
@@ -414,7 +426,8 @@ impl Thread {
             report.listed = self.drops.list(&Select::All, now);
         }
         if has_changed || self.looks.is_multiple_of(LOOKS_PER_CARD) {
-            report.dropped = self.card.as_ref().map(Card::dropped).unwrap_or_default();
+            report.dropped = self.card.as_mut().map(Card::dropped).unwrap_or_default();
+            report.samples_lost = self.card.as_ref().map_or(0, Card::samples_lost);
             report.card = self.card.as_ref().map(|card| card.state(&report.dropped));
         }
     }

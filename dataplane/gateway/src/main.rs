@@ -24,6 +24,7 @@ mod ready;
 mod records;
 mod registry;
 mod ring;
+mod samples;
 mod serve;
 mod settings;
 mod snapshot;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane_bundle::drops::{AddressReport, DropOrder, DropsReport};
+use dataplane_bundle::drops::{AddressReport, DropOrder, DroppedPacket, DropsReport, PACKETS_MAX};
 use dataplane_bundle::message::ToControl;
 use tokio::task::spawn_blocking;
 
@@ -46,5 +46,17 @@ impl Session {
         let explained = known.map_err(|panic| format!("{address} is not explained: {panic}"))?;
         let explained = explained.map(AddressReport::new);
         self.report(&ToControl::AddressExplained { id, explained }).await
+    }
+
+    pub(crate) async fn on_packets(&self, id: u64) -> Result<(), String> {
+        let sink = self.shared.sink.clone();
+        let cards = spawn_blocking(move || sink.packets()).await;
+        let mut cards = cards.map_err(|panic| format!("packets are not listed: {panic}"))?;
+        // Whatever the sink says: what leaves the box is headers.
+        for card in &mut cards {
+            let packets = std::mem::take(&mut card.packets).into_iter();
+            card.packets = packets.take(PACKETS_MAX).map(DroppedPacket::cut).collect();
+        }
+        self.report(&ToControl::Packets { id, cards }).await
     }
 }

@@ -96,6 +96,7 @@ impl Session {
             ToAppliance::Certificate(certified) => self.on_certificate(certified).await,
             ToAppliance::DropOrder(order) => self.on_drop_order(order).await,
             ToAppliance::ExplainAddress { id, address } => self.on_explain(id, address).await,
+            ToAppliance::ListPackets { id } => self.on_packets(id).await,
         }
     }
 

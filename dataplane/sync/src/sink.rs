@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dataplane_bundle::drops::{DropOrder, DropsReport};
+use dataplane_bundle::drops::{CardPackets, DropOrder, DropsReport};
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
 use dataplane_drops::Explained;
@@ -45,6 +45,12 @@ pub trait Sink: Send + Sync + 'static {
     /// What is known of an address; none where this box never drops anybody. It may take a moment.
     fn explain_address(&self, _address: IpAddr) -> Option<Explained> {
         None
+    }
+
+    /// The newest packets that each card has dropped, as far as they were sampled; what is not headers
+    /// is cut off. It may take a moment.
+    fn packets(&self) -> Vec<CardPackets> {
+        Vec::new()
     }
 }
 

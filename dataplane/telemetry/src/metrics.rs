@@ -103,6 +103,7 @@ metrics! {
     SOURCES_SPARED Counter "portcullis_drop_sources_spared_total" "Addresses that were not dropped because others may be behind them.";
     LADDER_LOST Counter "portcullis_ladder_reports_lost_total" "Reports of cores that the ladder did not hear.";
     CARD_DROPPED Counter "portcullis_card_dropped_packets_total" "Packets dropped at the network card.";
+    CARD_SAMPLES_LOST Counter "portcullis_card_samples_lost_total" "Samples of dropped packets that found no room.";
     CARD_TENANT_DROPPED Counter "portcullis_card_tenant_dropped_packets_total" "Of them, whose and why.";
     LEASES Gauge "portcullis_leases" "Secrets on lease.";
     CONTROL_CONNECTED Gauge "portcullis_control_connected" "1 while the control plane is connected.";

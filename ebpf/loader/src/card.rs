@@ -376,6 +376,12 @@ impl Card {
         taken
     }
 
+    /// One drop in so many is sampled.
+    #[must_use]
+    pub fn sampled_one_in(&self) -> u64 {
+        u64::from(self.config.sample_mask) + 1
+    }
+
     /// How full the tables are.
     #[must_use]
     pub fn fill(&self) -> Vec<Fill> {

@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "policy_table", property: dataplane_policy::fuzz::any_table },
     Target { name: "policy_text", property: dataplane_policy::fuzz::any_text },
     Target { name: "drops", property: dataplane_drops::fuzz::operations },
+    Target { name: "packet", property: dataplane_drops::fuzz::packet },
     Target { name: "rate", property: dataplane_quota::fuzz::rate },
     Target { name: "upstream_response", property: dataplane_upstream::fuzz::response },
     Target { name: "upstream_origin", property: dataplane_upstream::fuzz::origin },

@@ -2,7 +2,7 @@
 //! here the loopback interface, while its neighbour behind the same address notices nothing.
 
 use std::collections::BTreeMap;
-use std::net::ToSocketAddrs as _;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -174,6 +174,17 @@ fn packets_die_at_the_card_and_the_neighbours_do_not() {
         let row: &Value = rows.first().context("a row")?;
         ensure!(row["tenant"] == "acme" && row["user"] == "ann", "{row}");
         ensure!(row.to_string().contains("callers"), "{row}");
+        // And what died at the card: whose, why, from where to where.
+        let packet = wait_until(LIMIT, "a sample of its packets", || {
+            sampled(system, "?tenant=acme", |packet| packet["table"] == "flow")
+        })?;
+        let end = |name: &str| packet[name].as_str().unwrap_or_default().parse::<SocketAddr>();
+        let (from, to) = (end("source")?, end("destination")?);
+        ensure!(from.ip().is_loopback() && from.port() != to.port(), "{packet}");
+        ensure!(to.port() == door.address.port(), "{packet}");
+        ensure!(packet["reason"] == "refusals" && packet["protocol"] == "TCP", "{packet}");
+        ensure!(packet["interface"] == "lo", "{packet}");
+        ensure!(packet["says"].as_str().is_some_and(|says| says.starts_with("ACK")), "{packet}");
         // What was sent again meanwhile is answered once it has ended by itself.
         let reply = agent.wire.reply()?;
         ensure!(reply.status == 429 && !reply.text().contains("everything"), "{}", reply.text());
@@ -194,11 +205,17 @@ fn packets_die_at_the_card_and_the_neighbours_do_not() {
     });
 }
 
+/// The newest sampled packet of this query that fits.
+fn sampled(system: &System, query: &str, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+    let (_, page) = system.api("GET", &format!("/v1/drops/packets{query}"), None).ok()?;
+    page["items"].as_array()?.iter().find(|packet| fits(packet)).cloned()
+}
+
 /// Whether a connection to the gateway's port is made at once; a SYN that was dropped is sent again a
 /// second later.
 fn connects(at: &str) -> bool {
     let mut found = at.to_socket_addrs().expect("an address and port");
-    let at = found.find(std::net::SocketAddr::is_ipv4).expect("of IPv4");
+    let at = found.find(SocketAddr::is_ipv4).expect("of IPv4");
     std::net::TcpStream::connect_timeout(&at, Duration::from_millis(500)).is_ok()
 }
 
@@ -254,6 +271,12 @@ fn new_connections_of_a_tenant_are_bounded_at_the_card_as_its_folder_says() {
             (page["thinned"][0]["drops"].as_u64()? >= 3).then_some(page)
         })?;
         ensure!(page["entries"] == 0, "{page}");
+        let packet = wait_until(LIMIT, "a sample of what is past the bound", || {
+            sampled(system, "", |packet| packet["table"] == "bucket")
+        })?;
+        ensure!(packet["tenant"] == "acme" && packet["reason"] == "connections", "{packet}");
+        ensure!(packet["says"].as_str().is_some_and(|says| says.starts_with("SYN")), "{packet}");
+        ensure!(system.metric("portcullis_card_samples_lost_total")? == 0);
         // A gateway that starts again finds the bucket as empty as it was, and its counts.
         system.gateway.restart()?;
         wait_until(LIMIT, "the counts, after a restart", || {

@@ -99,6 +99,92 @@ pub struct AddressKnown {
     pub trouble: Option<String>,
 }
 
+/// `GET /v1/drops/packets`: dropped packets that cards have sampled, the newest first.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct PacketsPage {
+    pub items: Vec<DroppedPacket>,
+    /// The cards that were asked.
+    pub cards: Vec<SampledCard>,
+    /// Appliances that could not be asked, and why.
+    pub not_asked: Vec<NotAsked>,
+}
+
+/// A packet that a network card has dropped.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct DroppedPacket {
+    pub appliance: String,
+    pub interface: String,
+    pub at: Time,
+    pub age_ms: u64,
+    pub tenant: String,
+    pub reason: PacketReason,
+    pub table: PacketTable,
+    /// The VLAN that it came in by, as `120`, or `100.7` for one in another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<String>,
+    /// `TCP` or `UDP`. What its headers do not tell, here and below, is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Address and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// TCP's flags, as `SYN` or `ACK PSH`; or what QUIC says, as `QUIC Initial`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// Bytes of the whole packet, from the Ethernet header on.
+    pub length: u32,
+    /// Its headers from the Ethernet header on, in hexadecimal digits, without any payload; at most 96
+    /// bytes.
+    pub header: String,
+}
+
+/// Why a packet was dropped.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PacketReason {
+    /// Refusals of a quota were ignored.
+    Refusals,
+    /// By a kill.
+    Kill,
+    /// By an operator.
+    Operator,
+    /// More new connections than the tenant's bound.
+    Connections,
+}
+
+/// By what the card knew it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PacketTable {
+    /// Its host, or a prefix that holds it.
+    Source,
+    Flow,
+    Service,
+    Vlan,
+    /// The tenant's bound of new connections.
+    Bucket,
+}
+
+/// A card, and what its samples leave out.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct SampledCard {
+    pub appliance: String,
+    pub interface: String,
+    /// One in so many dropped packets is sampled, and the first of each tenant, reason and processor.
+    pub one_in: u64,
+    /// Samples that found no room since the program was attached.
+    pub lost: u64,
+}
+
+/// An appliance that could not be asked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct NotAsked {
+    pub appliance: String,
+    pub trouble: String,
+}
+
 /// Why an address may be dropped as an address, or not.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

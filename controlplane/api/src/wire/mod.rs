@@ -15,9 +15,9 @@ pub use calls::{Call, CallsPage, Explain, Explained, Rule, TestOutcome, TestRepo
 pub use change::{Applied, Apply, Change, Item, Page, PutPolicy, Revision, Rollback};
 pub use deny::{Kill, KillRequest, Secret, SecretValue, Target};
 pub use drops::{
-    AddressKnown, AddressSeen, Card, CardMode, DropCause, DropTarget, Dropped, DropsExplained,
-    DropsOrdered, DropsOrderedOn, DropsPage, PinRequest, Release, ReleaseRequest, Thinned,
-    check_address,
+    AddressKnown, AddressSeen, Card, CardMode, DropCause, DropTarget, Dropped, DroppedPacket,
+    DropsExplained, DropsOrdered, DropsOrderedOn, DropsPage, NotAsked, PacketReason, PacketTable,
+    PacketsPage, PinRequest, Release, ReleaseRequest, SampledCard, Thinned, check_address,
 };
 pub use fleet::{Appliance, ApplianceState, Enrolment, EnrolmentRequest, Health, Status};
 pub use people::{

@@ -1,8 +1,8 @@
-//! What network cards drop: list, explain, release, hold.
+//! What network cards drop: list, explain, release, hold; packets of it are listed beside this.
 
 use serde_json::{Value, json};
 
-use super::{Asked, DONE, NOT_AS_IT_SHOULD_BE, without_nulls};
+use super::{Asked, DONE, NOT_AS_IT_SHOULD_BE, packets, without_nulls};
 use crate::arguments::{DropsAction, DropsFilter, ReleaseArguments};
 use crate::fault::Fault;
 use crate::screen::Table;
@@ -15,8 +15,14 @@ impl Asked {
             Some(DropsAction::List(filter)) => self.list_drops(filter),
             Some(DropsAction::Explain { address }) => {
                 let query = [("address", address.clone())];
-                self.tell(&self.client.get_with("/v1/drops/explain", &query)?, explained)
+                let mut known = self.client.get_with("/v1/drops/explain", &query)?;
+                known["packets"] = self.packets_of(address);
+                self.tell(&known, |known| {
+                    explained(known);
+                    packets::explained(&known["packets"]);
+                })
             }
+            Some(DropsAction::Packets(filter)) => self.list_packets(filter),
             Some(DropsAction::Release(arguments)) => {
                 let ordered = self.client.post("/v1/drops/release", &release(arguments))?;
                 self.ordered(&ordered, "released", "callers")
@@ -30,13 +36,7 @@ impl Asked {
     }
 
     fn list_drops(&self, filter: &DropsFilter) -> Result<u8, Fault> {
-        let filters = [
-            ("tenant", &filter.tenant),
-            ("address", &filter.address),
-            ("appliance", &filter.appliance),
-        ];
-        let given = filters.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
-        let mut query: Vec<(&str, String)> = given.collect();
+        let mut query = filter.query();
         let is_filtered = !query.is_empty();
         query.push(("limit", "1000".to_owned()));
         let (mut items, mut after) = (Vec::new(), query.clone());
@@ -91,6 +91,14 @@ impl Asked {
     }
 }
 
+impl DropsFilter {
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+        let filters =
+            [("tenant", &self.tenant), ("address", &self.address), ("appliance", &self.appliance)];
+        filters.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+    }
+}
+
 fn release(arguments: &ReleaseArguments) -> Value {
     let chosen = &arguments.what;
     let what = match (chosen.drop, &chosen.tenant, &chosen.address) {
@@ -139,7 +147,7 @@ fn whose(item: &Value) -> String {
 }
 
 /// In the largest unit that still tells something.
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     let seconds = ms.div_ceil(1_000);
     match seconds {
         0..=299 => format!("{seconds} s"),

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dataplane_bundle::drops::{
-    CardMode, CardState, DropOrder, DropRow, DropsReport, Order, Thinned,
+    CardMode, CardPackets, CardState, DropOrder, DropReason, DropRow, DropTable, DroppedPacket,
+    DropsReport, Order, Thinned,
 };
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease, Rate};
@@ -14,6 +15,12 @@ use dataplane_sync::{Dirs, Handle, Sink, Standing};
 use dataplane_telemetry::WallNanos;
 
 use super::NOW;
+
+/// Ethernet, IPv4, TCP, and what its sender said.
+const SYN: &[u8] = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0\
+    \x45\0\0\x30\0\0\0\0\x40\x06\0\0\xc0\0\x02\x07\xc6\x33\x64\x01\
+    \x9c\x40\x01\xbb\0\0\0\x01\0\0\0\0\x50\x02\x04\0\0\0\0\0\
+    a secret";
 
 struct Dropping;
 
@@ -65,6 +72,22 @@ impl Sink for Dropping {
             "2 entries drop packets of {address}; as for the address, one tenant alone has used it for long enough."
         );
         Some(Explained { address, seen: Seen::OneTenant, sentence, entries })
+    }
+
+    fn packets(&self) -> Vec<CardPackets> {
+        let packet = |age_s: u64, reason, table, header: &[u8]| DroppedPacket {
+            at: WallNanos(at(0).0 - age_s * 1_000_000_000),
+            tenant: "acme".to_owned(),
+            reason,
+            table,
+            length: 1_514,
+            header: header.to_vec(),
+        };
+        let packets = vec![
+            packet(12, DropReason::Connections, DropTable::Bucket, SYN),
+            packet(400, DropReason::Refusals, DropTable::Source, &SYN[..16]),
+        ];
+        vec![CardPackets { interface: "eth0".to_owned(), one_in: 1_024, lost: 3, packets }]
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use controlplane_rollout::{Authority, Config, Directory, Report, Rollout, Secret};
-use dataplane_bundle::drops::{DropOrder, DropsReport, Order};
+use dataplane_bundle::drops::{CardPackets, DropOrder, DropsReport, Order};
 use dataplane_bundle::message::{Certified, Records, Status};
 use dataplane_bundle::{
     ApplianceId, Bundle, Catalog, Draft, EnrolmentToken, GatewaySettings, Kill, KillList,
@@ -251,6 +251,7 @@ pub(crate) struct Seen {
     pub(crate) panicking: bool,
     /// What it drops; none: it drops nobody.
     pub(crate) drops: Option<DropsReport>,
+    pub(crate) packets: Vec<CardPackets>,
     pub(crate) orders: Vec<DropOrder>,
     /// Carries orders out when this is false.
     pub(crate) hold_orders: bool,
@@ -342,6 +343,10 @@ impl Sink for Gateway {
         let entries = rows.into_iter().map(|row| row.listed(wall())).collect();
         let sentence = format!("{address} is shared.");
         Some(Explained { address, seen: dataplane_drops::Seen::SeveralTenants, sentence, entries })
+    }
+
+    fn packets(&self) -> Vec<CardPackets> {
+        self.seen.lock().unwrap().packets.clone()
     }
 }
 

@@ -365,11 +365,11 @@ pub(crate) fn address(reader: &mut Reader<'_>) -> Result<IpAddr, Refused> {
 }
 
 /// What a token says somebody is called may be longer than is shown here.
-fn put_name(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_name(out: &mut Vec<u8>, text: &str) {
     put_cut(out, text, IDENTITY_BYTES_MAX);
 }
 
-fn name(reader: &mut Reader<'_>, field: &str) -> Result<String, Refused> {
+pub(super) fn name(reader: &mut Reader<'_>, field: &str) -> Result<String, Refused> {
     reader.text(field, IDENTITY_BYTES_MAX).map(str::to_owned)
 }
 
@@ -394,6 +394,6 @@ fn put_cut(out: &mut Vec<u8>, text: &str, max: usize) {
     put_short(out, text.get(..cut.unwrap_or(0)).unwrap_or_default().as_bytes());
 }
 
-fn unknown(field: &str, found: u8) -> Refused {
+pub(super) fn unknown(field: &str, found: u8) -> Refused {
     wrong(field, &found.to_string(), "is not what this release knows")
 }

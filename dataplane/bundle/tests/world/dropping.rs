@@ -2,7 +2,8 @@
 
 use dataplane_bundle::Rate;
 use dataplane_bundle::drops::{
-    AddressReport, CardMode, CardState, DropOrder, DropRow, DropsReport, Order, Thinned,
+    AddressReport, CardMode, CardPackets, CardState, DropOrder, DropReason, DropRow, DropTable,
+    DroppedPacket, DropsReport, Order, Thinned,
 };
 use dataplane_drops::{Cause, Counters, Fill, Flow, Per, Prefix, Seen, Target};
 use dataplane_telemetry::WallNanos;
@@ -67,6 +68,24 @@ pub(crate) fn card(interface: &str) -> CardState {
             burst: 400,
             drops: 7,
         }],
+    }
+}
+
+pub(crate) fn packets(interface: &str) -> CardPackets {
+    let packet = DroppedPacket {
+        at: NOW,
+        tenant: "acme".to_owned(),
+        reason: DropReason::Connections,
+        table: DropTable::Bucket,
+        length: 1_514,
+        header: vec![2; 54],
+    };
+    let other = DroppedPacket { reason: DropReason::Kill, header: vec![], ..packet.clone() };
+    CardPackets {
+        interface: interface.to_owned(),
+        one_in: 1_024,
+        lost: 3,
+        packets: vec![packet, other],
     }
 }
 

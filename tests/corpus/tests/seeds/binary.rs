@@ -13,7 +13,10 @@ use dataplane_audit::{
     Batch, Body, BootId, Call, CallId, CallerNames, Checkpoint, GROUP_BYTES_MAX, NoteSigner, Phase,
     Record, Stamp,
 };
-use dataplane_bundle::drops::{CardMode, CardState, DropOrder, DropRow, DropsReport, Order};
+use dataplane_bundle::drops::{
+    CardMode, CardPackets, CardState, DropOrder, DropReason, DropRow, DropTable, DroppedPacket,
+    DropsReport, Order,
+};
 use dataplane_bundle::message::{Hello, Records, Status, ToAppliance, ToControl};
 use dataplane_bundle::{
     ApplianceId, CallerKind, Catalog, Draft, Era, Expect, GatewaySettings, Kill, KillList,
@@ -36,6 +39,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("conversation", "call", dataplane_pipeline::fuzz::sound_call()),
         ("conversation", "answer", dataplane_pipeline::fuzz::sound_answer()),
         ("drops", "loop", dataplane_drops::fuzz::sound_loop()),
+        ("packet", "syn", syn()),
+        ("packet", "quic", quic()),
         ("policy_table", "orders", table),
         ("bundle", "signed", bundle.clone()),
         ("kill_list", "signed", kills.clone()),
@@ -58,6 +63,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("leases", ToAppliance::Leases(vec![lease])),
         ("stored", ToAppliance::RecordsStored { next: 9 }),
         ("drop_order", ToAppliance::DropOrder(drop_order())),
+        ("list_packets", ToAppliance::ListPackets { id: 3 }),
         ("explain", ToAppliance::ExplainAddress { id: 3, address: [192, 0, 2, 7].into() }),
     ];
     for (name, message) in to_appliance {
@@ -69,6 +75,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("status", ToControl::Status(status)),
         ("records", ToControl::Records(records)),
         ("drops", ToControl::Drops(drops())),
+        ("packets", ToControl::Packets { id: 3, cards: vec![packets()] }),
         (
             "order_refused",
             ToControl::DropOrderResult { id: 3, result: Err("no drop 7".to_owned()) },
@@ -84,6 +91,40 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 fn drop_order() -> DropOrder {
     let (by, reason) = ("olga".to_owned(), "they called".to_owned());
     DropOrder { id: 3, by, reason, order: Order::Pin { drop: 7, for_ms: 60_000 } }
+}
+
+/// Ethernet with two tags, IPv4, TCP with an option.
+fn syn() -> Vec<u8> {
+    let mut packet = [2; 12].to_vec();
+    packet.extend([0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 8, 0]);
+    packet.extend([0x45, 0, 0, 44, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 7, 198, 51, 100, 1]);
+    packet.extend([0x9c, 0x40, 1, 0xbb, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 2, 4, 0, 0, 0, 0, 0]);
+    packet.extend([2, 4, 5, 0xb4]);
+    packet
+}
+
+/// Ethernet, IPv6 with hop-by-hop options and a fragment, UDP, an Initial.
+fn quic() -> Vec<u8> {
+    let mut packet = [2; 12].to_vec();
+    packet.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 40, 0, 64]);
+    packet.extend([[0x20; 16], [0x21; 16]].concat());
+    packet.extend([44, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 9]);
+    packet.extend([0x9c, 0x40, 1, 0xbb, 0, 24, 0, 0, 0xc3, 0, 0, 0, 1, 8]);
+    packet
+}
+
+fn packets() -> CardPackets {
+    let packet = |header, reason, table| DroppedPacket {
+        at: NOW,
+        tenant: "acme".to_owned(),
+        reason,
+        table,
+        length: 1_514,
+        header,
+    };
+    let syn = packet(syn(), DropReason::Connections, DropTable::Bucket);
+    let packets = vec![syn, packet(quic(), DropReason::Kill, DropTable::Source)];
+    CardPackets { interface: "eth0".to_owned(), one_in: 1_024, lost: 3, packets }
 }
 
 fn drops() -> DropsReport {
