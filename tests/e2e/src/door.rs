@@ -215,6 +215,14 @@ impl Wire {
         shown.map(|certificate| certificate.to_vec()).unwrap_or_default()
     }
 
+    /// Our end.
+    ///
+    /// # Errors
+    /// When the socket has none.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.sock.local_addr()
+    }
+
     /// Ends our side without a word.
     pub fn drop_hard(self) {
         let _ = self.stream.sock.shutdown(Shutdown::Both);
