@@ -33,9 +33,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use dataplane_audit::{BLOCK_BYTES, Checkpoint};
+use dataplane_audit::{BLOCK_BYTES, Checkpoint, GROUP_BYTES_MAX};
 
-use disk::{Disk, io_fault};
+use disk::{Aligned, Disk, io_fault};
 use lane::{LaneState, Shared};
 use opening::Opened;
 use thread::Thread;
@@ -70,6 +70,8 @@ pub fn open(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
     check(&config)?;
     let dir = config.dir.clone();
     let fault = |error| io_fault("thread", &dir, error);
+    // First of all: of memory that nobody has had it need not be wiped, and is not touched until it is used.
+    let group = Aligned::new(GROUP_BYTES_MAX);
     let disk = Arc::new(Disk::open(&config.dir)?);
     let opened = opening::open(&disk, &config)?;
     let shared = Arc::new(Shared::new());
@@ -78,7 +80,7 @@ pub fn open(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
     let lanes = states.iter().map(|state| state.lane(&shared)).collect();
     let (ready, begun) = channel();
     let (thread_shared, spawned) = (Arc::clone(&shared), std::thread::Builder::new());
-    let run = move || run(config, opened, disk, thread_shared, states, &ready);
+    let run = move || run(config, opened, disk, thread_shared, states, group, &ready);
     let thread = spawned.name("audit-log".to_owned()).spawn(run).map_err(fault)?;
     let (begun, thread) = (Mutex::new(Some(begun)), Mutex::new(Some(thread)));
     Ok((Writer { dir, shared, begun, thread }, lanes))
@@ -91,11 +93,12 @@ fn run(
     disk: Arc<Disk>,
     shared: Arc<Shared>,
     lanes: Vec<Arc<LaneState>>,
+    group: Aligned,
     ready: &Sender<io::Result<()>>,
 ) -> Result<Checkpoint, LogFault> {
     shared.runs_here();
     tokio_uring::start(async move {
-        let made = Thread::new(config, opened, disk, shared, lanes);
+        let made = Thread::new(config, opened, disk, shared, lanes, group);
         let mut thread = match made {
             Ok(thread) => thread,
             Err(error) => {

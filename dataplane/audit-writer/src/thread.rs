@@ -102,6 +102,7 @@ impl Thread {
         disk: Arc<Disk>,
         shared: Arc<Shared>,
         lanes: Vec<Arc<LaneState>>,
+        group: Aligned,
     ) -> std::io::Result<Self> {
         let signer = Arc::new(config.signer);
         let housekeeper =
@@ -126,7 +127,7 @@ impl Thread {
             spare: opened.spare,
             next_number: opened.next_number,
             no_spare: None,
-            group: Aligned::new(GROUP_BYTES_MAX),
+            group,
             header: Aligned::new(dataplane_audit::BLOCK_BYTES),
             held: None,
             next_lane: 0,

@@ -127,17 +127,22 @@ impl Bundle {
         appliance: &ApplianceId,
         floor: Revision,
     ) -> Result<Self, Refused> {
-        Self::open_over(&mut bytes.to_vec(), trusted, appliance, floor)
+        let mut copy = Vec::with_capacity(bytes.len() + Self::SPARE_BYTES);
+        copy.extend_from_slice(bytes);
+        Self::open_over(copy, trusted, appliance, floor)
     }
 
-    /// As [`Bundle::open`], and leaves anything in `bytes`: no copy of a catalog that is read once.
+    /// Capacity beyond a container that spares [`Bundle::open_over`] a copy.
+    pub const SPARE_BYTES: usize = json::PADDING_BYTES;
+
+    /// As [`Bundle::open`], in place: no copy of a catalog that is read once.
     pub fn open_over(
-        bytes: &mut [u8],
+        mut bytes: Vec<u8>,
         trusted: &[PublicKey],
         appliance: &ApplianceId,
         floor: Revision,
     ) -> Result<Self, Refused> {
-        let head = Head::read(bytes)?;
+        let head = Head::read(&bytes)?;
         let signed = bytes.get(..SIGNED_BYTES).unwrap_or_default();
         verify(trusted, head.key_id, Purpose::Bundle, WHAT, signed, head.signature)?;
         if head.appliance != *appliance {
@@ -157,19 +162,22 @@ impl Bundle {
         let (revision, created_at, appliance, signed_by) =
             (head.revision, head.created_at, head.appliance, head.key_id);
         let content = sha256(signed);
-        let [table_bytes, catalog_bytes, _] = head.entries.map(|entry| entry.length);
+        let [table_bytes, catalog_bytes, tests_bytes] = head.entries.map(|entry| entry.length);
+        bytes.resize(bytes.len() + Self::SPARE_BYTES, 0);
         let sections = bytes.get_mut(SIGNED_BYTES + SIGNATURE_BYTES..).unwrap_or_default();
         let (table, rest) = sections.split_at_mut_checked(table_bytes).unwrap_or_default();
-        let (catalog, self_tests) = rest.split_at_mut_checked(catalog_bytes).unwrap_or_default();
+        let table = table.to_vec();
+        let catalog = json::read_over("catalog", rest, catalog_bytes)?;
+        let self_tests = rest.get_mut(catalog_bytes..).unwrap_or_default();
         let bundle = Self {
             appliance,
             revision,
             created_at,
             signed_by,
             content,
-            table: table.to_vec(),
-            catalog: json::read_over("catalog", catalog)?,
-            self_tests: json::read_over("self-tests", self_tests)?,
+            table,
+            catalog,
+            self_tests: json::read_over("self-tests", self_tests, tests_bytes)?,
         };
         check(bundle.revision, &bundle.table, &bundle.catalog, &bundle.self_tests)?;
         Ok(bundle)

@@ -2,21 +2,32 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use simd_json::{Buffers, Deserializer};
 
 use crate::Refused;
 use crate::names::shown;
 
+/// What simd-json reads beyond its input.
+pub(crate) const PADDING_BYTES: usize = simd_json::INPUT_PADDING;
+
 pub(crate) fn read<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Refused> {
-    // simd-json writes unescaped strings over its input.
-    read_over(what, &mut bytes.to_vec())
+    let mut padded = Vec::with_capacity(bytes.len() + PADDING_BYTES);
+    padded.extend_from_slice(bytes);
+    padded.resize(bytes.len() + PADDING_BYTES, 0);
+    read_over(what, &mut padded, bytes.len())
 }
 
-/// As `read`, and leaves anything in `bytes`.
+/// As `read`, of the first `len` bytes, and leaves anything in them: simd-json writes unescaped strings over
+/// its input. After them [`PADDING_BYTES`] of anything have to follow.
 pub(crate) fn read_over<T: DeserializeOwned>(
     what: &'static str,
-    bytes: &mut [u8],
+    padded: &mut [u8],
+    len: usize,
 ) -> Result<T, Refused> {
-    simd_json::serde::from_slice(bytes).map_err(|fault| refused(what, &fault))
+    let mut tape = simd_json::Tape::null();
+    simd_json::fill_tape_padded(padded, len, &mut Buffers::new(len), &mut tape)
+        .and_then(|()| T::deserialize(&mut Deserializer::from_tape(tape)))
+        .map_err(|fault| refused(what, &fault))
 }
 
 pub(crate) fn write<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, Refused> {

@@ -154,7 +154,8 @@ fn what_changes_by_the_second_alone_is_no_news() {
     assert!(!report(vec![unpinned]).is_like(&before));
     let mut counted = before.clone();
     counted.cards[0].drops += 1;
-    assert!(!counted.is_like(&before));
+    assert!(!counted.is_like(&before) && counted.has_rows_of(&before));
+    assert!(!moved(500_000_000).has_rows_of(&before) && !report(vec![]).has_rows_of(&before));
 }
 
 #[test]

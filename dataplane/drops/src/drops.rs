@@ -10,7 +10,10 @@ use dataplane_telemetry::{Nanos, Now};
 
 use crate::entries::{Change, Entries, Entry, Event, Made, What, Why, wall};
 use crate::ladder::{Heard, Ladder, Rung};
-use crate::limits::{Attribution, ENTRIES_PER_SUBJECT_MAX, MS, SLOWED_MAX, SWEEP_NS, Settings};
+use crate::limits::{
+    Attribution, ENTRIES_PER_SUBJECT_MAX, MS, SLOWED_MAX, SOURCES_PER_SUBJECT_KEPT, SWEEP_NS,
+    Settings,
+};
 use crate::names::{Cause, Keys, Owner, Per, Subject};
 use crate::place::{Flow, Prefix, Target};
 use crate::places::{Place, PlaceFault, Places};
@@ -421,7 +424,11 @@ impl Drops {
     /// An entry until the end of the subject's drop: so long everything of it is refused.
     fn make(&mut self, subject: &Arc<Subject>, target: Target, now: Now) -> Made {
         let Some(climb) = self.ladder.climbs.get_mut(subject.key) else { return Made::NoRoom };
-        let is_full = climb.entries >= ENTRIES_PER_SUBJECT_MAX;
+        let share = match target {
+            Target::Flow(_) => ENTRIES_PER_SUBJECT_MAX - SOURCES_PER_SUBJECT_KEPT,
+            _ => ENTRIES_PER_SUBJECT_MAX,
+        };
+        let is_full = climb.entries >= share;
         if climb.rung != Rung::Drop || climb.until <= now.mono {
             return Made::AsBefore;
         }
@@ -434,6 +441,9 @@ impl Drops {
         }
         let entry = Entry { target, subject, drop, since: now, until };
         let made = self.entries.make(entry, What::Made, Why::Ladder, now);
+        // Cores close what else comes from there: see `Standings::is_dropped_from`.
+        let is_told = matches!(target, Target::Source(_)) && made != Made::AsBefore;
+        self.generation += u64::from(is_told);
         match made {
             Made::New => {
                 self.counters.made += 1;
@@ -461,6 +471,7 @@ impl Drops {
 
     pub(crate) fn release(&mut self, target: &Target, why: Why, now: Now) {
         if let Some(entry) = self.entries.release(target, why, now) {
+            self.generation += u64::from(matches!(target, Target::Source(_)));
             self.counters.released += 1;
             self.forget_one(entry.subject.key);
         }

@@ -18,6 +18,9 @@ pub const SOURCES_MAX: usize = 32_768;
 pub const ENTRIES_MAX: usize = 8_192;
 /// Entries of one subject at once, so that one cannot take everyone's.
 pub const ENTRIES_PER_SUBJECT_MAX: u32 = 1_024;
+/// Of these, what is kept for addresses and places: each is worth more than any connection, and who has
+/// many connections must not thereby keep its address.
+pub const SOURCES_PER_SUBJECT_KEPT: u32 = 64;
 /// Sources whose handshakes are delayed at once.
 pub const SLOWED_MAX: usize = 1_024;
 /// Changes and events that wait for the shell: each entry has room for its end kept free.

@@ -32,6 +32,8 @@ pub struct Standings {
     /// By key, ascending.
     subjects: Vec<Row>,
     sources: Vec<Row>,
+    /// Sources whose new connections the card drops, and until when.
+    dropped: Vec<(u128, Nanos)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ impl Standings {
     /// Nobody.
     #[must_use]
     pub const fn new(keys: Keys) -> Self {
-        Self { generation: 0, keys, subjects: Vec::new(), sources: Vec::new() }
+        Self { generation: 0, keys, subjects: Vec::new(), sources: Vec::new(), dropped: Vec::new() }
     }
 
     #[must_use]
@@ -58,6 +60,23 @@ impl Standings {
     #[must_use]
     pub fn of(&self, subject: &Subject, now: Nanos) -> Standing {
         find(&self.subjects, subject.key, now)
+    }
+
+    /// On a box without a card: what would be dropped comes, and is refused on connections that stay.
+    pub fn without_card(&mut self) {
+        self.dropped.clear();
+    }
+
+    /// Whether the card drops new connections from here. One that is open still had no place on the card:
+    /// closed after its refusal, it does not come back.
+    #[must_use]
+    pub fn is_dropped_from(&self, peer: IpAddr, now: Nanos) -> bool {
+        if self.dropped.is_empty() {
+            return false;
+        }
+        let key = Target::Source(Prefix::source(peer)).key(&self.keys);
+        let found = self.dropped.binary_search_by_key(&key, |(key, _)| *key).ok();
+        found.and_then(|place| self.dropped.get(place)).is_some_and(|(_, until)| now < *until)
     }
 
     /// How long a handshake from here waits; zero for nearly everybody.
@@ -104,6 +123,11 @@ impl Drops {
         standings.keys = self.keys;
         standings.subjects.clear();
         standings.sources.clear();
+        standings.dropped.clear();
+        let sources = self.entries.iter().filter(|entry| matches!(entry.target, Target::Source(_)));
+        let keyed = sources.map(|entry| (entry.target.key(&self.keys), entry.until));
+        standings.dropped.extend(keyed);
+        standings.dropped.sort_unstable_by_key(|(key, _)| *key);
         let subjects = self.ladder.climbs.iter();
         standings.subjects.extend(subjects.filter_map(|(key, climb)| Row::of(key, climb)));
         standings.subjects.sort_unstable_by_key(|row| row.key);

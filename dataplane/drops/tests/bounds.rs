@@ -4,7 +4,7 @@ mod world;
 
 use dataplane_drops::{
     Attribution, Drops, ENTRIES_MAX, ENTRIES_PER_SUBJECT_MAX, FLOWS_MAX, Names, Per, Refusal, Rung,
-    SLOWED_MAX, SOURCES_MAX, SUBJECTS_MAX, Settings, TOLD_MAX,
+    SLOWED_MAX, SOURCES_MAX, SOURCES_PER_SUBJECT_KEPT, SUBJECTS_MAX, Settings, TOLD_MAX,
 };
 use world::{ANN, MS, World, flow, rule, settings};
 
@@ -29,10 +29,48 @@ fn one_subject_takes_only_its_share_of_the_entries() {
     for port in 1..2_000 {
         world.refused(&subject, ANN, flow("192.0.2.1", port), 1_000);
     }
-    assert_eq!(world.drops.fill().entries, ENTRIES_PER_SUBJECT_MAX as usize);
+    let flows = ENTRIES_PER_SUBJECT_MAX - SOURCES_PER_SUBJECT_KEPT;
+    assert_eq!(world.drops.fill().entries, flows as usize);
     assert!(world.drops.counters().entries_refused > 0);
     world.wait(1_000);
     assert_eq!(world.drops.fill().entries, 0);
+}
+
+#[test]
+fn who_has_many_connections_does_not_thereby_keep_its_addresses() {
+    let mut world = full_size();
+    let subject = world.subject(ANN, Per::Agent, rule());
+    // The first address takes its place before the connections take theirs.
+    let hosts = 1 + SOURCES_PER_SUBJECT_KEPT as usize + 1;
+    for number in 0..hosts {
+        world.seen(ANN, flow(&host(number), 1));
+    }
+    world.wait(1_000);
+    let peer = host(0).parse().unwrap();
+    assert!(!world.standings().is_dropped_from(peer, world.now.mono));
+    world.climb(&subject, ANN, flow(&host(0), 1), Rung::Drop);
+    for port in 2..2_000 {
+        world.refused(&subject, ANN, flow(&host(0), port), 1_000);
+    }
+    for number in 1..hosts {
+        world.refused(&subject, ANN, flow(&host(number), 2), 1_000);
+    }
+    // All but one: that one is past the whole share.
+    let dropped = world.dropped();
+    let new = dropped.iter().filter(|target| target.starts_with("new connections"));
+    assert_eq!(new.count(), hosts - 1);
+    assert_eq!(world.drops.fill().entries, ENTRIES_PER_SUBJECT_MAX as usize);
+    let generation = world.drops.generation();
+    let mut standings = world.standings();
+    assert!(standings.is_dropped_from(peer, world.now.mono));
+    standings.without_card();
+    assert!(!standings.is_dropped_from(peer, world.now.mono));
+    world.drops.on_unauthenticated(peer, world.now);
+    assert!(world.drops.generation() > generation, "cores are told");
+    assert!(!world.standings().is_dropped_from(peer, world.now.mono));
+    world.wait(1_000);
+    let other = host(1).parse().unwrap();
+    assert!(!world.standings().is_dropped_from(other, world.now.mono));
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Admin {
     hub: Arc<Hub>,
     hosts: Vec<String>,
     is_connected: Box<dyn Fn() -> bool + Send>,
+    is_steered: bool,
 }
 
 impl Admin {
@@ -29,6 +30,7 @@ impl Admin {
         address: SocketAddr,
         hub: Arc<Hub>,
         is_connected: Box<dyn Fn() -> bool + Send>,
+        is_steered: bool,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
@@ -37,7 +39,7 @@ impl Admin {
         let names = [address.ip().to_string(), "localhost".into(), "127.0.0.1".into()];
         let hosts =
             names.iter().flat_map(|name| [format!("{name}:{port}"), name.clone()]).collect();
-        Ok(Self { listener, hub, hosts, is_connected })
+        Ok(Self { listener, hub, hosts, is_connected, is_steered })
     }
 
     pub(crate) fn serve(self) {
@@ -111,6 +113,11 @@ impl Admin {
         let first = |pick: fn(&Snapshot) -> u64| snapshots.iter().map(pick).min().unwrap_or(0);
         let mut page = Page::default();
         page.sample(metrics::CONNECTIONS, &[], sum(|one| one.connections));
+        for (number, core) in snapshots.iter().enumerate() {
+            let labels = [("core", &*number.to_string())];
+            page.sample(metrics::CORE_CONNECTIONS, &labels, core.connections);
+        }
+        page.sample(metrics::STEERED, &[], u8::from(self.is_steered));
         page.sample(metrics::CONNECTIONS_ACCEPTED, &[], sum(|one| one.accepted));
         page.sample(metrics::HANDSHAKES_FAILED, &[], sum(|one| one.handshakes_failed));
         page.sample(metrics::REQUESTS, &[], sum(|one| one.counters.requests));

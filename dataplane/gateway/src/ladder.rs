@@ -27,13 +27,17 @@ use dataplane_telemetry::Now;
 
 use crate::card::{Card, Dropped};
 use crate::clock;
-use crate::kept::KeptFile;
+use crate::kept::{self, Keeper, KeptFile};
 use crate::mailbox::{Mailbox, News};
 
 /// Between two looks. From an offence to its entry it is one look and two system calls.
 const TURN: Duration = Duration::from_millis(10);
 /// The card is asked for its counters each half a second.
 const LOOKS_PER_CARD: u64 = 50;
+/// What is dropped is written down ten times a second at most, and listed for people once: with thousands
+/// of entries that takes longer than a look.
+const LOOKS_PER_KEEP: u64 = 10;
+const LOOKS_PER_LIST: u64 = 100;
 /// What waits to be heard; more is lost, and counted: 200,000 a second.
 const WAITING_MAX: usize = 2_048;
 
@@ -111,6 +115,7 @@ impl Ladder {
                 std::thread::sleep(TURN);
                 thread.turn();
             }
+            thread.stop();
         });
         let thread = Mutex::new(Some(thread.context("the ladder's thread")?));
         Ok(Self { ear, report, stop, thread })
@@ -182,11 +187,20 @@ struct Thread {
     lane_number: u16,
     batch: dataplane_audit::Batch,
     mailboxes: Arc<Vec<Mailbox>>,
-    kept: KeptFile,
+    keeper: Keeper,
+    /// The kernel's: what is kept is of this one.
+    kernel_boot: String,
     report: Arc<Mutex<Report>>,
     configuration: Option<Arc<Configuration>>,
     kills: KillList,
     looks: u64,
+    /// Since the entries were written down.
+    is_to_keep: bool,
+    /// Since they were listed, and the look of that.
+    is_to_list: bool,
+    listed_at: u64,
+    /// Whether an operator waits to see what an order did.
+    asked: bool,
     /// By the kill's id.
     killed: BTreeMap<String, Arc<Subject>>,
 }
@@ -201,7 +215,8 @@ impl Thread {
         let Start { keys, boot, lane, lane_number, mailboxes, card, kept } = start;
         let drops = Drops::new(Settings::default(), keys).context("the ladder")?;
         let batch = dataplane_audit::Batch::default();
-        let kept = KeptFile::new(kept);
+        let file = KeptFile::new(kept);
+        let (kept, kernel_boot) = (file.read(), file.boot().to_owned());
         let mut made = Self {
             drops,
             card,
@@ -214,22 +229,26 @@ impl Thread {
             lane_number,
             batch,
             mailboxes,
-            kept,
+            keeper: Keeper::start(file).context("the thread that keeps who is dropped")?,
+            kernel_boot,
             report,
             configuration: None,
             kills: KillList::default(),
             looks: 0,
+            is_to_keep: false,
+            is_to_list: false,
+            listed_at: 0,
+            asked: false,
             killed: BTreeMap::new(),
         };
-        made.adopt();
+        made.adopt(&kept);
         Ok(made)
     }
 
     /// Takes up what a process before this one has left.
-    fn adopt(&mut self) {
+    fn adopt(&mut self, kept: &kept::Contents) {
         let pinned = self.card.as_ref().map(Card::pinned).unwrap_or_default();
-        let kept = self.kept.read();
-        let stale = self.drops.adopt(&pinned, &kept.drops, self.kept.boot(), clock::now());
+        let stale = self.drops.adopt(&pinned, &kept.drops, &self.kernel_boot, clock::now());
         let Some(card) = &mut self.card else { return };
         for target in stale {
             let released = card.release(&target);
@@ -263,13 +282,17 @@ impl Thread {
             self.drops.on_timer(now);
         }
         let has_changed = self.carry_out(now);
+        self.is_to_keep |= has_changed;
+        self.is_to_list |= has_changed;
         if self.drops.generation() != self.told {
             self.publish_standings(now);
         }
-        if has_changed {
+        self.looks = self.looks.wrapping_add(1);
+        if self.is_to_keep && self.looks.is_multiple_of(LOOKS_PER_KEEP) {
             self.keep(now);
+            self.is_to_keep = false;
         }
-        self.publish(now, has_changed);
+        self.publish(now);
     }
 
     fn hear(&mut self, heard: &Heard, now: Now) {
@@ -345,6 +368,7 @@ impl Thread {
     }
 
     fn on_operator(&mut self, order: &DropOrder, now: Now) -> Result<u32, String> {
+        self.asked = true;
         let by = format!("{}: {}", order.by, order.reason);
         let done = match &order.order {
             Do::Release(chosen) => self.drops.release_by(&chosen.select(), &by, now),
@@ -401,6 +425,9 @@ impl Thread {
     fn publish_standings(&mut self, now: Now) {
         let mut standings = Standings::new(self.keys);
         self.drops.write_standings(&mut standings, now.mono);
+        if self.card.is_none() {
+            standings.without_card();
+        }
         self.told = standings.generation;
         let standings = Arc::new(standings);
         for mailbox in self.mailboxes.iter() {
@@ -408,24 +435,31 @@ impl Thread {
         }
     }
 
-    fn keep(&mut self, now: Now) {
-        let drops = self.drops.keep(self.kept.boot(), now.mono);
-        let tenants = self.card.as_ref().map(|card| card.tenants().to_vec()).unwrap_or_default();
-        if let Err(error) = self.kept.write(drops, tenants) {
-            tracing::error!(%error, "who is dropped would not be known after a restart");
+    /// The next process finds what the card has.
+    fn stop(&self) {
+        if self.is_to_keep {
+            self.keep(clock::now());
         }
     }
 
-    fn publish(&mut self, now: Now, has_changed: bool) {
-        self.looks = self.looks.wrapping_add(1);
+    fn keep(&self, now: Now) {
+        let drops = self.drops.keep(&self.kernel_boot, now.mono);
+        let tenants = self.card.as_ref().map(|card| card.tenants().to_vec()).unwrap_or_default();
+        self.keeper.keep(kept::Contents { drops, tenants });
+    }
+
+    fn publish(&mut self, now: Now) {
+        let is_listed = self.is_to_list
+            && (self.asked || self.looks - self.listed_at >= LOOKS_PER_LIST || self.listed_at == 0);
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.counters = self.drops.counters();
         report.fill = self.drops.fill();
         report.lost = self.lost.load(Ordering::Relaxed);
-        if has_changed || !report.listed.is_empty() {
+        if is_listed {
             report.listed = self.drops.list(&Select::All, now);
+            (self.is_to_list, self.listed_at, self.asked) = (false, self.looks, false);
         }
-        if has_changed || self.looks.is_multiple_of(LOOKS_PER_CARD) {
+        if is_listed || self.looks.is_multiple_of(LOOKS_PER_CARD) {
             report.dropped = self.card.as_mut().map(Card::dropped).unwrap_or_default();
             report.samples_lost = self.card.as_ref().map_or(0, Card::samples_lost);
             report.card = self.card.as_ref().map(|card| card.state(&report.dropped));

@@ -1,5 +1,5 @@
-//! Listening sockets: one a core on the same address, so that the kernel spreads connections and
-//! cores share nothing.
+//! Listening sockets: one a core on the same address, so that cores
+//! share nothing. Whose a connection is, [`crate::steering`] chooses.
 
 use std::io;
 use std::net::SocketAddr;

@@ -28,6 +28,7 @@ mod samples;
 mod serve;
 mod settings;
 mod snapshot;
+mod steering;
 mod stream;
 mod tls;
 mod upstreams;
@@ -57,6 +58,7 @@ use crate::mailbox::{Mailbox, News};
 use crate::ready::Ready;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
+use crate::steering::Steering;
 use crate::tls::Certificate;
 
 #[global_allocator]
@@ -71,7 +73,6 @@ const KEPT: &str = "drops.json";
 const FIRST_CALLS: Duration = Duration::from_millis(20);
 
 fn main() -> anyhow::Result<()> {
-    memory::refuse_huge_pages();
     let settings = Settings::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -135,13 +136,15 @@ struct Gateway {
     link: Arc<dataplane_sync::Handle>,
     certificate: Certificate,
     log: Arc<Writer>,
+    steering: Steering,
 }
 
 impl Gateway {
     fn start(settings: &Settings, dirs: Dirs, identity: Identity) -> anyhow::Result<Self> {
         let card = card(settings)?;
-        capabilities::give_up().context("capabilities cannot be given up")?;
         let processors = processors(settings)?;
+        let steering = steering::Loading::begin(processors.len());
+        capabilities::give_up().context("capabilities cannot be given up")?;
         let keys = Keys::open(&settings.data_dir)?;
         let boot = BootId(random()?);
         let origin = format!("portcullis/{}", identity.appliance);
@@ -199,11 +202,14 @@ impl Gateway {
         }
         let made = Shared { boot, keys, quotas, misses, drop_keys };
         let mut cores = Vec::new();
+        let mut listeners = Vec::new();
         for (number, (processor, lane)) in processors.into_iter().zip(lanes).enumerate() {
+            let listener = listen::listener(settings.listen)?;
+            listeners.push(listener.try_clone()?);
             let start = serve::Start {
                 number,
                 processor: Some(processor),
-                listener: listen::listener(settings.listen)?,
+                listener,
                 resources: made.resources(number)?,
                 lane,
                 certificate: Arc::clone(&tls),
@@ -218,15 +224,19 @@ impl Gateway {
         log.wait_until_written().context("the audit log")?;
         tracing::info!(key = log_key, "the audit log is written; its public key");
         std::thread::sleep(FIRST_CALLS);
+        let steering = steering.attach(&listeners);
+        // A core's own ends with the core.
+        drop(listeners);
         let mut config = dataplane_sync::Config::new(dirs, standing, u64::from_le_bytes(random()?));
         config.cores = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         config.log_key = log_key;
         let link = start_link(config, &hub, settings, &log)?;
         let is_connected = Arc::clone(&link);
         let is_connected = Box::new(move || is_connected.link().connected);
-        let admin = Admin::bind(settings.admin_listen, Arc::clone(&hub), is_connected)?;
+        let is_steered = steering.is_at_work();
+        let admin = Admin::bind(settings.admin_listen, Arc::clone(&hub), is_connected, is_steered)?;
         std::thread::Builder::new().name("admin".into()).spawn(move || admin.serve())?;
-        Ok(Self { cores, hub, link, certificate, log })
+        Ok(Self { cores, hub, link, certificate, log, steering })
     }
 
     /// Until a signal says to stop, or a core ends by itself.
@@ -234,6 +244,7 @@ impl Gateway {
         let Signals { stop, reload } = signals;
         while !stop.load(Ordering::Relaxed) && !self.cores.iter().any(JoinHandle::is_finished) {
             std::thread::sleep(TICK);
+            self.steering.tell(&self.hub.snapshots());
             if reload.swap(false, Ordering::Relaxed) || self.certificate.has_changed() {
                 match self.certificate.load() {
                     Ok(tls) => {

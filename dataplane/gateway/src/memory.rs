@@ -61,9 +61,16 @@ pub(crate) fn forbid_dumps() -> io::Result<()> {
     }
 }
 
-/// Asks for pages of the usual size: the allocator's arena is sparse, and huge pages under it are
-/// zeroed at the start and counted in full (measured: 28 MiB of 54 at rest).
-pub(crate) fn refuse_huge_pages() {
+/// Asks for pages of the usual size: the allocator's arena is sparse, and huge pages under it are zeroed at
+/// the start and counted in full (measured: 28 MiB of 54 at rest). The loader calls it before `main`,
+/// because the standard library allocates on its way there: the first two pages were huge ones, and
+/// took a start 2 ms.
+// SAFETY: `.init_array` is a list of functions of this type, which the loader calls once each.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static REFUSE_HUGE_PAGES: extern "C" fn() = refuse_huge_pages;
+
+extern "C" fn refuse_huge_pages() {
     // SAFETY: `PR_SET_THP_DISABLE` takes integers and touches no memory of ours. Where it fails,
     // memory is larger and nothing else.
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
@@ -72,6 +79,14 @@ pub(crate) fn refuse_huge_pages() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_huge_page_is_asked_for_from_the_first_byte_on() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        assert!(status.contains("THP_enabled:\t0"), "{status}");
+        let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        assert!(rollup.contains("AnonHugePages:         0 kB"), "{rollup}");
+    }
 
     #[test]
     fn the_region_is_locked_and_not_dumped() {

@@ -37,13 +37,15 @@ impl Ready {
         dirs: &Dirs,
         identity: &Identity,
     ) -> anyhow::Result<Self> {
+        // First of all: of memory that nobody has had they need not be wiped.
+        let misses = MissBudget::new(MISS_SLOTS, random()?).context("the budget of checks")?;
+        let quotas = Buckets::new(SLOTS_DEFAULT, random()?);
         let stored = load(identity, dirs);
         let standing = stored.standing();
         let hosts = stored.bundle.as_ref().map(|one| one.catalog.gateway.hosts.clone());
         let operators = settings.tls_cert.clone().zip(settings.tls_key.clone());
         let mut certificate =
             Certificate::new(operators, &settings.data_dir, names(&hosts.unwrap_or_default()))?;
-        let misses = MissBudget::new(MISS_SLOTS, random()?).context("the budget of checks")?;
         Ok(Self {
             standing,
             kills: stored.kills,
@@ -51,7 +53,7 @@ impl Ready {
             bundle: stored.bundle.map(|bundle| (bundle.revision, Hub::ready(bundle))),
             tls: certificate.load()?,
             certificate,
-            quotas: Arc::new(Buckets::new(SLOTS_DEFAULT, random()?)),
+            quotas: Arc::new(quotas),
             misses: Arc::new(misses),
         })
     }

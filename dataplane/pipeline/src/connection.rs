@@ -240,6 +240,7 @@ impl Connection {
     }
 
     pub fn on_client_bytes(&mut self, core: &mut Core, now: Now) {
+        self.known.has_asked = true;
         self.advance(core, now);
     }
 

@@ -38,7 +38,7 @@ pub enum Heard {
         flow_owner: Owner,
         caller: Owner,
     },
-    /// A request's credential was not, or a connection ended without a good one.
+    /// A request's credential was not, or a connection on which something was asked ended without one.
     Unauthenticated {
         peer: IpAddr,
     },
@@ -56,11 +56,13 @@ pub(crate) struct Known {
     told: Nanos,
     /// Wrong credentials are told once.
     told_unauthenticated: bool,
+    /// Whether anything was asked on it. A handshake that was given up says nothing of who is there.
+    pub has_asked: bool,
 }
 
 impl Known {
     pub(crate) const fn new(flow: Flow) -> Self {
-        Self { flow, owners: None, told: Nanos(0), told_unauthenticated: false }
+        Self { flow, owners: None, told: Nanos(0), told_unauthenticated: false, has_asked: false }
     }
 
     pub(crate) fn owner_with(&self, caller: Owner) -> Owner {
@@ -89,15 +91,21 @@ impl Stages {
     pub(crate) fn on_flow_closed(&mut self, known: &mut Known) {
         match known.owners {
             Some(_) => self.tell_ladder(Heard::Closed { flow: known.flow }),
-            None => self.on_unauthenticated(known),
+            None if known.has_asked => self.on_unauthenticated(known),
+            None => {}
         }
     }
 
-    /// Whether this caller's connections are closed after each answer. Those of who is dropped stay:
-    /// a new one would cost a handshake, and what comes on these dies at the card.
-    pub(crate) fn is_slowed(&self, caller: &Admitted, now: Nanos) -> bool {
-        let is_slowed = |one: &Counted| self.standings.of(&one.climber, now).rung == Rung::Slow;
-        !self.standings.is_empty() && caller.counted.iter().any(is_slowed)
+    /// Whether this caller's connection is closed after the answer. Those of who is dropped stay: a new
+    /// one would cost a handshake, and what comes on these dies at the card. But where the card drops new
+    /// connections from the address, it is the new one that dies.
+    pub(crate) fn closes(&self, caller: &Admitted, peer: IpAddr, now: Nanos) -> bool {
+        let closes = |one: &Counted| match self.standings.of(&one.climber, now).rung {
+            Rung::Tell => false,
+            Rung::Slow => true,
+            Rung::Drop => self.standings.is_dropped_from(peer, now),
+        };
+        !self.standings.is_empty() && caller.counted.iter().any(closes)
     }
 
     /// A kill has refused a caller.

@@ -14,14 +14,27 @@ use tokio::task::spawn_blocking;
 use crate::session::Session;
 use crate::sink::DROPS_MS;
 
+/// A report of more rows than this is long: encoding it takes milliseconds from the calls.
+const ROWS_LONG: usize = 64;
+/// Looks between two long reports of the same rows, in which only what was counted differs.
+const LOOKS_PER_COUNT: u32 = 10;
+
 /// Says what is dropped, whenever it has changed, until the connection ends.
 pub(crate) async fn keep(session: Arc<Session>) {
     let mut told: Option<DropsReport> = None;
+    let mut looks = 0;
     loop {
+        looks += 1;
         let report = session.shared.sink.drops();
-        let news =
-            report.filter(|report| told.as_ref().is_none_or(|before| !report.is_like(before)));
+        let news = report.filter(|report| match &told {
+            None => true,
+            Some(before) if report.has_rows_of(before) && report.rows.len() > ROWS_LONG => {
+                looks >= LOOKS_PER_COUNT && !report.is_like(before)
+            }
+            Some(before) => !report.is_like(before),
+        });
         if let Some(report) = news {
+            looks = 0;
             // What cannot be told is not tried each second.
             told = Some(report.clone());
             if let Err(trouble) = session.report(&ToControl::Drops(report)).await {

@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use dataplane_bundle::Revision;
+use dataplane_bundle::{Bundle, Revision};
 use ring::digest::{SHA256, digest};
 
 pub(crate) const IDENTITY: &str = "identity.json";
@@ -101,7 +101,8 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     if length > max {
         return Err(named(io::Error::other(format!("{length} bytes are more than {max}"))));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    let length = usize::try_from(length).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length.saturating_add(Bundle::SPARE_BYTES));
     Read::take(&mut file, max).read_to_end(&mut bytes).map_err(named)?;
     Ok(Some(bytes))
 }

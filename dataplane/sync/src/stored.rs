@@ -190,8 +190,8 @@ fn open_bundle(
     name: &str,
 ) -> Result<Option<Bundle>, String> {
     let bytes = files::read(&dirs.data.join(name), BUNDLE_BYTES_MAX as u64);
-    let Some(mut bytes) = bytes.map_err(|fault| fault.to_string())? else { return Ok(None) };
-    Bundle::open_over(&mut bytes, &identity.signing_keys, &identity.appliance, floor)
+    let Some(bytes) = bytes.map_err(|fault| fault.to_string())? else { return Ok(None) };
+    Bundle::open_over(bytes, &identity.signing_keys, &identity.appliance, floor)
         .map(Some)
         .map_err(|refused| format!("{name}: {refused}"))
 }

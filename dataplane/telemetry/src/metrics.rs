@@ -77,6 +77,8 @@ macro_rules! metrics {
 
 metrics! {
     CONNECTIONS Gauge "portcullis_connections" "Open client connections.";
+    CORE_CONNECTIONS Gauge "portcullis_core_connections" "Open client connections of each core.";
+    STEERED Gauge "portcullis_connections_steered" "1 when each new connection goes to a core in its turn, 0 when the kernel's hash chooses.";
     CONNECTIONS_ACCEPTED Counter "portcullis_connections_accepted_total" "Client connections accepted.";
     HANDSHAKES_FAILED Counter "portcullis_tls_handshakes_failed_total" "TLS handshakes that did not complete.";
     REQUESTS Counter "portcullis_requests_total" "HTTP requests whose head was read.";

@@ -11,6 +11,10 @@
 #[cfg(all(feature = "user", not(target_arch = "bpf")))]
 mod user;
 
+mod steering;
+
+pub use steering::{CORES_MAX, STEERING_SLACK, Steering};
+
 /// The version of everything in this file.
 pub const ABI_VERSION: u32 = 2;
 

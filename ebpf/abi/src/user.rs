@@ -6,7 +6,7 @@
 
 use crate::{
     Config, Count, Drops, FlowKey, Penalty, PrefixSlot, Sample, Segments, ServiceKey, ServiceSlot,
-    SynBucket, VlanKey,
+    Steering, SynBucket, VlanKey,
 };
 
 // SAFETY: integers only; every byte is of a field (asserted in `lib.rs`), any value is valid.
@@ -33,3 +33,5 @@ unsafe impl aya::Pod for Count {}
 unsafe impl aya::Pod for Drops {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Sample {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Steering {}

@@ -15,7 +15,7 @@ use ebpf_abi as abi;
 use ebpf_abi::{ABI_VERSION, Config, Drops, NO_TENANT, SynBucket, TENANTS_MAX};
 
 use crate::maps::{Maps, NAMES};
-use crate::object::Stamp;
+use crate::object::{Stamp, same_abi};
 use crate::pins::Pins;
 use crate::{Attached, Fault, Owner, Penalty, Sample, Service, Target, Tenant, Wanted, attach};
 
@@ -485,13 +485,6 @@ const XDP_PASS: u32 = 2;
 
 fn xdp<'e>(ebpf: &'e mut Ebpf, name: &str) -> Option<&'e mut Xdp> {
     ebpf.program_mut(name)?.try_into().ok()
-}
-
-fn same_abi(stamp: &Stamp) -> Result<(), Fault> {
-    match stamp.abi {
-        ABI_VERSION => Ok(()),
-        found => Err(Fault::OtherAbi { found, wanted: ABI_VERSION }),
-    }
 }
 
 fn known(tenant: Tenant) -> Result<u32, Fault> {

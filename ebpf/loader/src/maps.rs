@@ -50,7 +50,7 @@ impl Maps {
     }
 }
 
-fn typed<M: TryFrom<Map, Error = MapError>>(
+pub(crate) fn typed<M: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<M, Fault> {

@@ -1,14 +1,18 @@
-//! The object that is shipped, and the line that `cargo xtask ebpf` stamps into it.
+//! The objects that are shipped, and the line that `cargo xtask ebpf` stamps into each.
 //!
 //! The stamp says which ABI it speaks, of which sources it was built and with what. It is a section
 //! of its own; it is found by its first words, so that nobody needs a reader of ELF.
 
 use std::fmt;
 
+use ebpf_abi::ABI_VERSION;
+
 use crate::Fault;
 
-/// The committed object: nobody needs a BPF toolchain to build the gateway.
+/// The card's: nobody needs a BPF toolchain to build the gateway.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/portcullis.o");
+/// The one that spreads connections.
+pub static STEERING_OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/steering.o");
 
 /// How the stamp begins.
 const MARK: &[u8] = b"portcullis-object abi=";
@@ -53,6 +57,15 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// # Errors
+/// When the object was built for other structs.
+pub(crate) fn same_abi(stamp: &Stamp) -> Result<(), Fault> {
+    match stamp.abi {
+        ABI_VERSION => Ok(()),
+        found => Err(Fault::OtherAbi { found, wanted: ABI_VERSION }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_object_speaks_our_abi() {
-        assert_eq!(Stamp::of(OBJECT).unwrap().abi, ebpf_abi::ABI_VERSION);
+    fn the_shipped_objects_speak_our_abi() {
+        for object in [OBJECT, STEERING_OBJECT] {
+            assert_eq!(Stamp::of(object).unwrap().abi, ebpf_abi::ABI_VERSION);
+        }
     }
 }

@@ -145,6 +145,25 @@ impl Wire {
         Ok(Reply { status, headers, body })
     }
 
+    /// Reads one whole answer, or nothing where nothing comes for so long.
+    ///
+    /// # Errors
+    /// When the connection ends first, or only a part comes.
+    pub fn reply_within(&mut self, limit: Duration) -> anyhow::Result<Option<Reply>> {
+        self.stream.sock.set_read_timeout(Some(limit))?;
+        let read = self.reply();
+        self.stream.sock.set_read_timeout(Some(PATIENCE))?;
+        let waits = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        let is_late = |fault: &io::Error| waits.contains(&fault.kind());
+        match read {
+            Ok(reply) => Ok(Some(reply)),
+            Err(fault) if fault.downcast_ref().is_some_and(is_late) && self.inbox.is_empty() => {
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn chunks(&mut self) -> anyhow::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {

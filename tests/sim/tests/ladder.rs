@@ -203,9 +203,14 @@ fn a_connection_says_whose_it_is_once_and_its_end() {
     }
     stranger.on_closed(&mut world.core);
     assert!(matches!(told(&mut world)[..], [Heard::Unauthenticated { peer: p }] if p == peer.ip()));
-    let mut silent = Connection::new(flow, world.now.mono);
-    silent.on_closed(&mut world.core);
+    let mut cut = Connection::new(flow, world.now.mono);
+    cut.inbox().extend_from_slice(b"POST");
+    cut.on_client_bytes(&mut world.core, world.now);
+    cut.on_closed(&mut world.core);
     assert!(matches!(told(&mut world)[..], [Heard::Unauthenticated { .. }]));
+    // Who asks nothing is nobody: a handshake that was given up.
+    Connection::new(flow, world.now.mono).on_closed(&mut world.core);
+    assert!(told(&mut world).is_empty());
 }
 
 #[test]
@@ -213,10 +218,44 @@ fn what_finds_no_room_to_be_heard_is_counted() {
     let (mut world, _) = world();
     let most = dataplane_pipeline::limits::HEARD_MAX;
     for _ in 0..=most {
-        Connection::new(FLOW, world.now.mono).on_closed(&mut world.core);
+        let mut cut = Connection::new(FLOW, world.now.mono);
+        cut.inbox().extend_from_slice(b"POST");
+        cut.on_client_bytes(&mut world.core, world.now);
+        cut.on_closed(&mut world.core);
     }
     assert_eq!(std::iter::from_fn(|| world.core.heard()).count(), most);
     assert_eq!(world.core.counters().heard_lost, 1);
+}
+
+#[test]
+fn where_the_card_drops_new_connections_those_that_are_open_are_closed() {
+    let (mut world, mut drops) = world();
+    let mut ann = Caller::new(&world, "ann");
+    ann.call(&mut world);
+    for _ in 0..11 {
+        turn(&mut world, &mut drops);
+        world.pass_ms(60_000);
+    }
+    for _ in 0..30 {
+        world.pass_ms(10);
+        let refused = ann.call(&mut world);
+        ann.again(&world, &refused);
+        turn(&mut world, &mut drops);
+    }
+    // Refused whatever it asks, on a connection that stays: the card has it.
+    let refused = ann.call(&mut world);
+    assert_eq!((refused.status, refused.header("Connection")), (429, None));
+    // Three more connections, and the address itself is dropped.
+    let request = call("/mcp", &ann.key, json!(7), "crm__get_orders", json!({}));
+    for port in 1..=3 {
+        let flow = Flow::new(SocketAddr::new(FLOW.peer.ip(), port), FLOW.local);
+        let mut machine = Connection::new(flow, world.now.mono);
+        machine.inbox().extend_from_slice(&request);
+        machine.on_client_bytes(&mut world.core, world.now);
+        turn(&mut world, &mut drops);
+    }
+    let refused = ann.call(&mut world);
+    assert_eq!((refused.status, refused.header("Connection")), (429, Some("close")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The program at the network card: packets, a model of what it should do, and what a test needs.
 //!
-//! The tests run the committed object, or the one that `PORTCULLIS_XDP_OBJECT` names, in the kernel
-//! of this machine. Where programs may not be loaded they are skipped, aloud; in CI that fails.
+//! The tests run the committed objects, or those in the folder that `PORTCULLIS_EBPF_OBJECTS` names, in
+//! the kernel of this machine. Where programs may not be loaded they are skipped, aloud; in CI that fails.
 
 pub mod flood;
 pub mod model;
@@ -11,28 +11,40 @@ pub mod packet;
 pub mod scene;
 
 use std::io::Write as _;
+use std::path::Path;
 
 use ebpf_loader::{
     Attribution, Card, Drops, Fault, OBJECT, Owner, Penalty, Prefix, Program, Protocol, Reason,
-    Service, Table, Target, Tenant, Vlan, now_ns,
+    STEERING_OBJECT, Service, Table, Target, Tenant, Vlan, now_ns,
 };
 
 /// Far enough that no test sees its end.
 pub const HOUR_NS: u64 = 3_600_000_000_000;
 
-/// What a program that was built just now is called in the environment.
-const OBJECT_VARIABLE: &str = "PORTCULLIS_XDP_OBJECT";
+/// Where programs that were built just now are, by the environment.
+const OBJECTS_VARIABLE: &str = "PORTCULLIS_EBPF_OBJECTS";
 
-/// The object under test.
+/// The card's object under test.
 ///
 /// # Panics
-/// When the variable names a file that cannot be read.
+/// When the variable names a folder without one that can be read.
 #[must_use]
 pub fn object() -> Vec<u8> {
-    match std::env::var(OBJECT_VARIABLE) {
-        Ok(path) => std::fs::read(&path).unwrap_or_else(|why| panic!("{path}: {why}")),
-        Err(_) => OBJECT.to_vec(),
-    }
+    fresh("portcullis").unwrap_or_else(|| OBJECT.to_vec())
+}
+
+/// The object under test that spreads connections.
+///
+/// # Panics
+/// As [`object`].
+#[must_use]
+pub fn steering_object() -> Vec<u8> {
+    fresh("steering").unwrap_or_else(|| STEERING_OBJECT.to_vec())
+}
+
+fn fresh(name: &str) -> Option<Vec<u8>> {
+    let path = Path::new(&std::env::var_os(OBJECTS_VARIABLE)?).join(format!("{name}.o"));
+    Some(std::fs::read(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display())))
 }
 
 /// A card of its own, alive for an hour; `None` where this process may not have one.

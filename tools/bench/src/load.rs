@@ -252,7 +252,7 @@ impl Load {
         tally: &mut Tally,
     ) -> anyhow::Result<()> {
         let lane = self.lanes.get_mut(place).context("a lane")?;
-        let step = script.steps.get(job.step).context("a step")?;
+        let step = script.steps(place).get(job.step).context("a step")?;
         step.write(job.id, &lane.session, &mut self.request);
         lane.job = Some(job);
         match lane.client.send(&self.request) {
@@ -310,7 +310,7 @@ impl Load {
             Ok(None) => return Ok(None),
             Err(fault) => return Ok(Some(fault)),
         };
-        let checked = script.steps.get(job.step).context("a step")?.check(
+        let checked = script.steps(place).get(job.step).context("a step")?.check(
             job.id,
             &answer,
             &lane.client.received,
@@ -321,7 +321,7 @@ impl Load {
         }
         lane.client.received.drain(..answer.consumed);
         job.step += 1;
-        let over = checked.is_err() || job.step == script.steps.len();
+        let over = checked.is_err() || job.step == script.steps(place).len();
         if let Err(fault) = checked {
             tally.fail(&fault);
         } else if over {

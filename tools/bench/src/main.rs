@@ -8,6 +8,7 @@ mod answer;
 mod client;
 mod clock;
 mod compare;
+mod flood;
 mod haproxy;
 mod load;
 mod material;
@@ -77,6 +78,11 @@ enum Command {
         #[arg(long)]
         at_most: Option<f64>,
     },
+    /// What a tenant that ignores its refusals costs the others, with the network card and without. Root.
+    Flood(Box<flood::Flood>),
+    /// Who floods.
+    #[command(hide = true)]
+    Offender(flood::Offend),
     /// The server that everything else stands before.
     #[command(hide = true)]
     Origin {
@@ -145,6 +151,8 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Memory { connections, targets, at_most }) => {
             memory(&cli.rig, connections, &targets, at_most)
         }
+        Some(Command::Flood(asked)) => flood(&cli.rig, &asked),
+        Some(Command::Offender(offend)) => flood::offend(&offend),
         Some(Command::Compare(compare)) => run(&cli.rig, &compare),
         None => run(&cli.rig, &cli.compare),
     }
@@ -254,6 +262,13 @@ fn memory(
     print(rig.output, &all, &text)?;
     let gateway = all.iter().find(|memory| memory.target == Kind::Portcullis.name());
     within("MiB resident", gateway.map(|memory| memory.with_connections_mib), at_most)
+}
+
+fn flood(rig: &Rig, asked: &flood::Flood) -> anyhow::Result<()> {
+    let cores = Cores { proxy: rig.proxy_core, load: rig.load_core };
+    let report = flood::run(asked, cores, rig.tools, rig.keep, conditions(rig, &[])?)?;
+    print(rig.output, &report, &report.table())?;
+    report.check(asked)
 }
 
 /// Fails past a bound that was asked for, and where there is nothing to hold against it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests_fixtures::oidc::{Algorithm, Issuer};
 use tests_fixtures::stack::Place;
 
@@ -16,6 +16,8 @@ use crate::client;
 pub(crate) const AUDIENCE: &str = "https://localhost/bench";
 /// `iss` of the token; nothing is fetched from there.
 pub(crate) const ISSUER: &str = "https://idp.bench.invalid/agents";
+/// Whose the callers are, where nothing else is said.
+pub(crate) const TENANT: &str = "acme-eu";
 /// An ordinary access token's length; group names fill it up.
 const TOKEN_BYTES: usize = 1_028;
 /// Longer than any run.
@@ -32,6 +34,7 @@ pub(crate) struct Material {
     pub token: String,
     /// The JWKS that verifies the token.
     pub jwks: String,
+    issuer: Issuer,
 }
 
 impl Material {
@@ -47,22 +50,34 @@ impl Material {
             key: place.write("key.pem", &key_pem)?,
             both: place.write("both.pem", &format!("{chain_pem}{key_pem}"))?,
             tls: client::trusting(&certificate)?,
-            token: token(&issuer)?,
+            token: token(&issuer, TENANT, "claude-desktop")?,
             jwks: issuer.jwks().to_string(),
+            issuer,
             place,
         })
     }
+
+    /// A token as [`Material::token`], of another agent.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub(crate) fn token_of(&self, tenant: &str, agent: &str) -> anyhow::Result<String> {
+        token(&self.issuer, tenant, agent)
+    }
+
+    /// A shorter one: a request with it is one packet.
+    ///
+    /// # Errors
+    /// As [`Material::token_of`].
+    pub(crate) fn short_token_of(&self, tenant: &str, agent: &str) -> anyhow::Result<String> {
+        self.issuer.token(&claims(tenant, agent, &[]), TOKEN_TTL_S)
+    }
 }
 
-fn token(issuer: &Issuer) -> anyhow::Result<String> {
+fn token(issuer: &Issuer, tenant: &str, agent: &str) -> anyhow::Result<String> {
     let mut groups = vec!["eu-support".to_owned(), "tier2".to_owned()];
     loop {
-        let claims = json!({
-            "aud": AUDIENCE, "sub": "jane.doe@example.test", "org": "acme-eu",
-            "azp": "claude-desktop", "scope": "orders:read orders:list customers:read",
-            "roles": ["support", "orders-reader"], "groups": groups,
-        });
-        let token = issuer.token(&claims, TOKEN_TTL_S)?;
+        let token = issuer.token(&claims(tenant, agent, &groups), TOKEN_TTL_S)?;
         if token.len() >= TOKEN_BYTES {
             return Ok(token);
         }
@@ -71,13 +86,22 @@ fn token(issuer: &Issuer) -> anyhow::Result<String> {
     }
 }
 
+fn claims(tenant: &str, agent: &str, groups: &[String]) -> Value {
+    json!({
+        "aud": AUDIENCE, "sub": "jane.doe@example.test", "org": tenant,
+        "azp": agent, "scope": "orders:read orders:list customers:read",
+        "roles": ["support", "orders-reader"], "groups": groups,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_token_has_the_size_that_is_quoted() {
-        let token = token(&Issuer::new(ISSUER, Algorithm::Es256).unwrap()).unwrap();
+        let issuer = Issuer::new(ISSUER, Algorithm::Es256).unwrap();
+        let token = token(&issuer, TENANT, "claude-desktop").unwrap();
         assert!((TOKEN_BYTES..TOKEN_BYTES + 8).contains(&token.len()), "{}", token.len());
     }
 }

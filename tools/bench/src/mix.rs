@@ -51,10 +51,10 @@ pub(crate) struct Paths {
     pub token: String,
 }
 
-/// Requests of one job, in order.
+/// Requests of one job, in order, for each caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    pub steps: Vec<Step>,
+    callers: Vec<Vec<Step>>,
 }
 
 /// One request and what its answer must be.
@@ -82,18 +82,34 @@ enum Expect {
 }
 
 impl Script {
+    /// Of one caller.
     pub(crate) fn new(mix: Mix, paths: &Paths) -> Self {
-        let steps = match mix {
-            Mix::Call => vec![modern_call(paths, TOOL, Expect::Has(CALL_MARK))],
-            Mix::Denial => vec![modern_call(paths, TOOL_DENIED, Expect::Denied)],
-            Mix::Churn => vec![
-                legacy(paths, false, INITIALIZE, Expect::Has(b"\"protocolVersion\"")),
-                legacy(paths, true, INITIALIZED, Expect::Done),
-                legacy(paths, true, &legacy_call(), Expect::Has(CALL_MARK)),
-                legacy_delete(paths),
-            ],
-        };
-        Self { steps }
+        Self { callers: vec![steps(mix, paths)] }
+    }
+
+    /// Of several callers, one on a connection; what they share is all but the token.
+    pub(crate) fn of_callers(mix: Mix, paths: &Paths, tokens: &[String]) -> Self {
+        let paths = tokens.iter().map(|token| Paths { token: token.clone(), ..paths.clone() });
+        Self { callers: paths.map(|paths| steps(mix, &paths)).collect() }
+    }
+
+    /// What is done on the connection with this number.
+    pub(crate) fn steps(&self, connection: usize) -> &[Step] {
+        let at = connection.checked_rem(self.callers.len()).unwrap_or(0);
+        self.callers.get(at).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn steps(mix: Mix, paths: &Paths) -> Vec<Step> {
+    match mix {
+        Mix::Call => vec![modern_call(paths, TOOL, Expect::Has(CALL_MARK))],
+        Mix::Denial => vec![modern_call(paths, TOOL_DENIED, Expect::Denied)],
+        Mix::Churn => vec![
+            legacy(paths, false, INITIALIZE, Expect::Has(b"\"protocolVersion\"")),
+            legacy(paths, true, INITIALIZED, Expect::Done),
+            legacy(paths, true, &legacy_call(), Expect::Has(CALL_MARK)),
+            legacy_delete(paths),
+        ],
     }
 }
 
@@ -184,6 +200,30 @@ fn modern_call(paths: &Paths, tool: &str, expect: Expect) -> Step {
     Step { pieces: around_id(head + &body), expect }
 }
 
+/// One `tools/list` of the modern era: no quota counts it.
+pub(crate) fn modern_list(paths: &Paths) -> Step {
+    let body = json!({
+        "jsonrpc": "2.0", "id": FIRST_ID, "method": "tools/list",
+        "params": {
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    })
+    .to_string();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
+         Mcp-Method: tools/list\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        paths.modern,
+        paths.host,
+        paths.token,
+        body.len()
+    );
+    Step { pieces: around_id(head + &body), expect: Expect::Has(b"\"tools\"") }
+}
+
 /// The revision of the legacy mix.
 const LEGACY: &str = "2025-11-25";
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1000000000,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"portcullis-bench","version":"1"}}}"#;
@@ -263,7 +303,7 @@ mod tests {
 
     fn sent(mix: Mix, step: usize, id: u64) -> String {
         let mut out = Vec::new();
-        Script::new(mix, &paths()).steps[step].write(id, b"s-9", &mut out);
+        Script::new(mix, &paths()).steps(0)[step].write(id, b"s-9", &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -295,7 +335,7 @@ mod tests {
         let check = |script: &Script, status, body: &str| {
             let answer =
                 Answer { status, body: 0..body.len(), session: None, last: false, consumed: 0 };
-            script.steps[0].check(1_000_000_001, &answer, body.as_bytes()).is_ok()
+            script.steps(0)[0].check(1_000_000_001, &answer, body.as_bytes()).is_ok()
         };
         let mark = String::from_utf8_lossy(CALL_MARK);
         let right = format!(r#"{{"id":1000000001,"result":"{mark}"}}"#);

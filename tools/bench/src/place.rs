@@ -8,7 +8,7 @@ use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Before ordinary processes of this machine, so that they disturb less.
-const NICE: i32 = -10;
+pub(crate) const NICE: i32 = -10;
 
 /// The processors of a run.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,10 @@
 //! The timer is a file descriptor, because a time-out of `epoll_wait` is late by up to 50 µs (the
 //! kernel's timer slack), which would show as latency of whatever is measured.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
-use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
@@ -23,7 +23,6 @@ const TIMER: u64 = u64::MAX;
 pub(crate) struct Poll {
     epoll: OwnedFd,
     timer: OwnedFd,
-    events: Vec<Event>,
 }
 
 /// What a socket is ready for.
@@ -59,7 +58,7 @@ impl Poll {
         .context("timerfd")?;
         // Edge-triggered, so that nobody has to read it.
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
-        Ok(Self { epoll, timer, events: Vec::with_capacity(EVENTS_MAX) })
+        Ok(Self { epoll, timer })
     }
 
     pub(crate) fn add(
@@ -99,14 +98,16 @@ impl Poll {
     /// What is ready; empty when only the timer was, or when `block` is false and nothing is.
     pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Ready>) -> anyhow::Result<()> {
         ready.clear();
-        self.events.clear();
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let limit = if block { None } else { Some(&now) };
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit) {
-            Ok(_) | Err(Errno::INTR) => {}
+        // On the stack, because an event may not move between threads, and this may.
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MAX];
+        let events = match epoll::wait(&self.epoll, &mut events, limit) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return Ok(()),
             Err(fault) => return Err(fault).context("epoll_wait"),
-        }
-        for event in &self.events {
+        };
+        for event in events {
             let (flags, data) = (event.flags, event.data);
             if data.u64() != TIMER {
                 let writable = flags.contains(EventFlags::OUT);

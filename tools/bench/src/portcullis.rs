@@ -3,12 +3,12 @@
 //! The control plane is started and told by its REST API what an operator would tell it; the gateway
 //! enrols, takes the bundle, and serves. Both are built binaries; nothing is linked in.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests_fixtures::stack::{Process, binary, free_port, wait_until};
 
 use crate::material::{AUDIENCE, ISSUER, Material};
@@ -24,11 +24,8 @@ const QUOTA: &str = "1000000/s";
 
 /// A configured system. Dropped, it ends.
 pub(crate) struct Portcullis {
-    pub gateway: Process,
-    pub control: Process,
-    pub address: SocketAddr,
-    data: PathBuf,
-    cores: Cores,
+    pub gateway: Gateway,
+    pub plane: ControlPlane,
 }
 
 impl Portcullis {
@@ -41,52 +38,91 @@ impl Portcullis {
         cores: Cores,
         origin: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let (mut control, rest, quic) = place::on(cores.load, || start_control(material))?;
-        configure(&rest, material, origin).with_context(|| control.log_tail())?;
-        let enrolment = rest.post("/v1/appliances/enrolments", &json!({"name": "bench"}))?;
+        let plane = ControlPlane::start(material, cores)?;
+        let rules = POLICY.replace("TOOL_DENIED", TOOL_DENIED);
+        plane.apply(&json!({
+            "portcullis.toml": settings(&material.jwks, origin),
+            "support.cedar": rules,
+            "tests/support.toml": TESTS.replace("TOOL_DENIED", TOOL_DENIED).replace("TOOL", TOOL),
+        }))?;
+        let gateway = Gateway::start(material, cores, &plane, "gateway", Ipv4Addr::LOCALHOST, &[])?;
+        Ok(Self { gateway, plane })
+    }
+
+    /// Where the mixes go.
+    pub(crate) fn paths(&self, material: &Material) -> Paths {
+        paths(&material.token)
+    }
+}
+
+/// Where the mixes go, for the holder of this token.
+pub(crate) fn paths(token: &str) -> Paths {
+    Paths {
+        host: "localhost".to_owned(),
+        modern: "/servers/orders/mcp".to_owned(),
+        legacy: "/servers/legacy/mcp".to_owned(),
+        token: token.to_owned(),
+    }
+}
+
+/// One appliance.
+pub(crate) struct Gateway {
+    pub process: Process,
+    /// Its name, for the control plane and on disk.
+    pub name: String,
+    pub address: SocketAddr,
+    /// Where metrics are read.
+    pub admin: SocketAddr,
+    /// Its data directory.
+    pub data: PathBuf,
+    cores: Cores,
+}
+
+impl Gateway {
+    /// Starts and enrols one; `further` are words of its command line.
+    ///
+    /// # Errors
+    /// Which step failed, with the ends of the logs.
+    pub(crate) fn start(
+        material: &Material,
+        cores: Cores,
+        plane: &ControlPlane,
+        name: &str,
+        at: impl Into<IpAddr>,
+        further: &[String],
+    ) -> anyhow::Result<Self> {
+        let enrolment = plane.rest.post("/v1/appliances/enrolments", &json!({"name": name}))?;
         let token = enrolment.pointer("/token").and_then(|token| token.as_str());
         let token = token.context("an enrolment without a token")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let address = SocketAddr::new(at.into(), free_port()?);
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let folder = material.place.path("gateway");
-        let data = folder.display().to_string();
+        let data = material.place.path(name);
         let words = [
-            ("--data-dir", data),
+            ("--data-dir", data.display().to_string()),
             ("--listen", address.to_string()),
             ("--admin-listen", admin.to_string()),
-            ("--control", quic.to_string()),
+            ("--control", plane.quic.to_string()),
             ("--tls-cert", material.chain.display().to_string()),
             ("--tls-key", material.key.display().to_string()),
             ("--cores", cores.proxy.to_string()),
         ];
-        let words: Vec<String> =
+        let mut words: Vec<String> =
             words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        words.extend_from_slice(further);
         // The token is for the first start only; the environment keeps it out of `ps`.
         let once = [
             ("PORTCULLIS_ENROL_TOKEN".to_owned(), token.to_owned()),
             ("RUST_LOG".to_owned(), "info".to_owned()),
         ];
-        let log = material.place.path("gateway.log");
+        let log = material.place.path(&format!("{name}.log"));
         let program = binary("portcullis-gateway")?;
-        let mut gateway =
-            place::on(cores.proxy, || Process::start("gateway", &program, &words, &once, &log))?;
-        let in_force = || current(&rest).then_some(());
-        if let Err(fault) = wait_until(READY, "bundle in force", in_force) {
-            anyhow::bail!("{fault}\n{}{}", gateway.log_tail(), control.log_tail());
+        let mut process =
+            place::on(cores.proxy, || Process::start(name, &program, &words, &once, &log))?;
+        if let Err(fault) = plane.until_current(name) {
+            anyhow::bail!("{fault}\n{}{}", process.log_tail(), plane.process.log_tail());
         }
-        anyhow::ensure!(gateway.ended().is_none(), "the gateway ended\n{}", gateway.log_tail());
-        anyhow::ensure!(control.ended().is_none(), "control ended\n{}", control.log_tail());
-        Ok(Self { gateway, control, address, data: folder, cores })
-    }
-
-    /// Where the mixes go.
-    pub(crate) fn paths(&self, material: &Material) -> Paths {
-        Paths {
-            host: "localhost".to_owned(),
-            modern: "/servers/orders/mcp".to_owned(),
-            legacy: "/servers/legacy/mcp".to_owned(),
-            token: material.token.clone(),
-        }
+        anyhow::ensure!(process.ended().is_none(), "{name} ended\n{}", process.log_tail());
+        Ok(Self { process, name: name.to_owned(), address, admin, data, cores })
     }
 
     /// Waits until the bundle has proved good: while it is on trial each start writes that down first,
@@ -107,8 +143,42 @@ impl Portcullis {
     ///
     /// # Errors
     /// When it cannot be executed.
-    pub(crate) fn start_gateway(&mut self) -> anyhow::Result<()> {
-        place::on(self.cores.proxy, || self.gateway.restart())
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        place::on(self.cores.proxy, || self.process.restart())
+    }
+}
+
+/// The control plane, and its REST API as an administrator.
+pub(crate) struct ControlPlane {
+    pub process: Process,
+    pub rest: Rest,
+    quic: SocketAddr,
+}
+
+impl ControlPlane {
+    /// # Errors
+    /// When it does not come up; the text has the end of its log.
+    pub(crate) fn start(material: &Material, cores: Cores) -> anyhow::Result<Self> {
+        let (process, rest, quic) = place::on(cores.load, || start_control(material))?;
+        Ok(Self { process, rest, quic })
+    }
+
+    /// Applies a folder.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(crate) fn apply(&self, files: &Value) -> anyhow::Result<()> {
+        let applied = self.rest.post("/v1/apply", &json!({"files": files, "message": "bench"}));
+        applied.map(drop).with_context(|| self.process.log_tail())
+    }
+
+    /// Waits until the appliance enforces what was applied.
+    ///
+    /// # Errors
+    /// When that takes longer than it may.
+    pub(crate) fn until_current(&self, appliance: &str) -> anyhow::Result<()> {
+        let is_current = || current(&self.rest, appliance).then_some(());
+        wait_until(READY, &format!("bundle in force on {appliance}"), is_current)
     }
 }
 
@@ -137,20 +207,12 @@ fn start_control(material: &Material) -> anyhow::Result<(Process, Rest, SocketAd
     Ok((control, rest, quic))
 }
 
-/// True when the one appliance enforces what was applied.
-fn current(rest: &Rest) -> bool {
+/// True when the appliance enforces what was applied.
+fn current(rest: &Rest, appliance: &str) -> bool {
     let Ok(answer) = rest.get("/v1/appliances") else { return false };
     let all = answer.get("items").unwrap_or(&answer).as_array().cloned().unwrap_or_default();
-    all.iter().any(|one| one.get("state").is_some_and(|state| state == "current"))
-}
-
-fn configure(rest: &Rest, material: &Material, origin: SocketAddr) -> anyhow::Result<()> {
-    let files = json!({
-        "portcullis.toml": settings(&material.jwks, origin),
-        "support.cedar": POLICY.replace("TOOL_DENIED", TOOL_DENIED),
-        "tests/support.toml": TESTS.replace("TOOL_DENIED", TOOL_DENIED).replace("TOOL", TOOL),
-    });
-    rest.post("/v1/apply", &json!({"files": files, "message": "bench"})).map(drop)
+    let is = |one: &Value, field, value: &str| one.get(field).is_some_and(|found| found == value);
+    all.iter().any(|one| is(one, "name", appliance) && is(one, "state", "current"))
 }
 
 fn settings(jwks: &str, origin: SocketAddr) -> String {

@@ -117,7 +117,7 @@ impl Target {
             }
             Kind::Portcullis => {
                 let started = Portcullis::start(material, cores, origin.address)?;
-                let (address, paths) = (started.address, started.paths(material));
+                let (address, paths) = (started.gateway.address, started.paths(material));
                 let running = Running::Portcullis(Box::new(started));
                 Ok(Self { kind, address, tls, paths, running })
             }
@@ -129,7 +129,7 @@ impl Target {
         let pid = match &self.running {
             Running::Origin(pid) => Some(*pid),
             Running::Haproxy(process) => process.id(),
-            Running::Portcullis(portcullis) => portcullis.gateway.id(),
+            Running::Portcullis(portcullis) => portcullis.gateway.process.id(),
         };
         pid.with_context(|| format!("{} does not run", self.kind.name()))
     }
@@ -146,7 +146,7 @@ impl Target {
             Running::Origin(_) => String::new(),
             Running::Haproxy(process) => process.log_tail(),
             Running::Portcullis(portcullis) => {
-                portcullis.gateway.log_tail() + &portcullis.control.log_tail()
+                portcullis.gateway.process.log_tail() + &portcullis.plane.process.log_tail()
             }
         }
     }

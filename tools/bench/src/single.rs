@@ -65,7 +65,7 @@ pub(crate) fn starts(
     let mut calls_before = load.run(&script, Pace::Closed, before_ms)?.done;
     drop(load);
     if let Running::Portcullis(portcullis) = &target.running {
-        portcullis.after_the_trial()?;
+        portcullis.gateway.after_the_trial()?;
     }
     let mut all_ms = Vec::with_capacity(count);
     for _ in 0..count {
@@ -77,11 +77,11 @@ pub(crate) fn starts(
             anyhow::bail!("only the gateway is started again")
         };
         match after {
-            Ended::InOrder => portcullis.gateway.terminate(),
-            Ended::Kill => portcullis.gateway.kill(),
+            Ended::InOrder => portcullis.gateway.process.terminate(),
+            Ended::Kill => portcullis.gateway.process.kill(),
         };
         let begun_ns = now_ns();
-        portcullis.start_gateway()?;
+        portcullis.gateway.start_again()?;
         let took_ns = first_answer(target, &script, begun_ns)?;
         all_ms.push(took_ns as f64 / 1e6);
     }

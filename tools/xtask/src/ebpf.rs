@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: builds the program at the network card, and stamps the object.
+//! `cargo xtask ebpf`: builds the kernel's programs, and stamps their objects.
 //!
 //! The compiler is Debian's, which has a `core` for BPF; the linker is built against the same LLVM.
 //! Sources and dependencies are remapped, so that the same sources give the same object wherever
@@ -12,9 +12,11 @@ use anyhow::{Context, bail, ensure};
 
 use crate::machine;
 
-/// The committed object.
-const OBJECT: &str = "ebpf/object/portcullis.o";
-/// What it is built of. Folders are walked.
+/// Where the committed objects are.
+const COMMITTED: &str = "ebpf/object";
+/// The objects: at the network card, and where new connections are spread.
+const OBJECTS: [&str; 2] = ["portcullis", "steering"];
+/// What they are built of. Folders are walked.
 const SOURCES: &[&str] = &[
     "ebpf/abi/Cargo.toml",
     "ebpf/abi/src",
@@ -34,34 +36,48 @@ const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf",
 const LINKER_VERSION: &str = "0.13.0";
 const LINKER_FEATURE: &str = "llvm-22";
 
-/// Builds the object; writes it, or with `check` compares it with the committed one. Whether all is
+/// Builds the objects; writes them, or with `check` compares them with the committed ones. Whether all is
 /// well.
 pub(crate) fn run(check: bool) -> anyhow::Result<bool> {
     ensure_toolchain()?;
-    let built = build()?;
-    let committed = machine::root().join(OBJECT);
-    if !check {
-        std::fs::copy(&built, &committed).context(OBJECT)?;
-        println!("{OBJECT}: {}", stamp()?.trim_end());
-        return Ok(true);
+    compile()?;
+    let mut is_well = true;
+    for name in OBJECTS {
+        let built = finish(name)?;
+        if check {
+            is_well &= compare(name, &built)?;
+        } else {
+            std::fs::copy(&built, committed(name)).context(name)?;
+            println!("{COMMITTED}/{name}.o: {}", stamp()?.trim_end());
+        }
     }
-    let (fresh, known) = (std::fs::read(&built)?, std::fs::read(&committed).context(OBJECT)?);
+    Ok(is_well)
+}
+
+/// Whether the committed object is what was built just now, or cannot be held against it.
+fn compare(name: &str, built: &Path) -> anyhow::Result<bool> {
+    let shown = format!("{COMMITTED}/{name}.o");
+    let (fresh, known) = (std::fs::read(built)?, std::fs::read(committed(name))?);
     if fresh == known {
-        println!("{OBJECT} is what its sources give");
+        println!("{shown} is what its sources give");
         return Ok(true);
     }
     let with = format!(" with={}\n", built_with()?);
     if !holds(&known, with.as_bytes()) {
-        println!("{OBJECT} was built with others than{}: not compared", with.trim_end());
+        println!("{shown} was built with others than{}: not compared", with.trim_end());
         return Ok(holds(&known, sources_part()?.as_bytes()));
     }
-    println!("{OBJECT} is not what its sources give: cargo xtask ebpf");
+    println!("{shown} is not what its sources give: cargo xtask ebpf");
     Ok(false)
 }
 
-/// Where a fresh object is.
-pub(crate) fn fresh_object() -> PathBuf {
-    machine::target_folder().join("ebpf/portcullis.o")
+fn committed(name: &str) -> PathBuf {
+    machine::root().join(COMMITTED).join(format!("{name}.o"))
+}
+
+/// Where fresh objects are.
+pub(crate) fn fresh_objects() -> PathBuf {
+    machine::target_folder().join("ebpf")
 }
 
 /// Installs what is missing.
@@ -91,8 +107,8 @@ pub(crate) fn ensure_toolchain() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build() -> anyhow::Result<PathBuf> {
-    let folder = machine::target_folder().join("ebpf");
+fn compile() -> anyhow::Result<()> {
+    let folder = fresh_objects();
     let path = std::env::join_paths(
         std::iter::once(tools().join("bin"))
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
@@ -110,15 +126,21 @@ fn build() -> anyhow::Result<PathBuf> {
     for name in ["CARGO", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(name);
     }
-    ensure!(command.status().context(CARGO)?.success(), "the program does not compile");
+    ensure!(command.status().context(CARGO)?.success(), "the programs do not compile");
+    Ok(())
+}
+
+/// Takes out what is not needed and adds the stamp; where the object is.
+fn finish(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = fresh_objects();
     let bare = folder.join("bare.o");
-    let linked = folder.join("build").join(TARGET).join("release/portcullis");
+    let linked = folder.join("build").join(TARGET).join("release").join(name);
     // Neither DWARF nor lines; BTF stays, which maps and the verifier's log need.
     llvm("llvm-strip", &["-g".as_ref(), "-o".as_ref(), bare.as_ref(), linked.as_ref()])?;
     let stamp_file = folder.join("stamp");
     std::fs::write(&stamp_file, stamp()?)?;
     let section = format!("--add-section=portcullis={}", stamp_file.display());
-    let built = fresh_object();
+    let built = folder.join(format!("{name}.o"));
     llvm("llvm-objcopy", &[section.as_ref(), bare.as_ref(), built.as_ref()])?;
     Ok(built)
 }
@@ -212,13 +234,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_object_is_of_these_sources() {
-        let object = std::fs::read(machine::root().join(OBJECT)).unwrap();
+    fn the_committed_objects_are_of_these_sources() {
         let wanted = sources_part().unwrap();
-        assert!(
-            holds(&object, wanted.as_bytes()),
-            "{OBJECT} is of other sources: cargo xtask ebpf"
-        );
+        for name in OBJECTS {
+            let object = std::fs::read(committed(name)).unwrap();
+            let is_of_these = holds(&object, wanted.as_bytes());
+            assert!(is_of_these, "{name}.o is of other sources: cargo xtask ebpf");
+        }
     }
 
     #[test]

@@ -47,8 +47,18 @@ const DRIVERS: &[Driver] = &[
 
 /// The test binaries that run there. Not `nat`: it wants half of a firewall's modules, and the card does
 /// with its packets what it does with others.
-const TESTS: &[&str] =
-    &["table", "limits", "truncated", "places", "prefixes", "cost", "namespaces", "floods", "load"];
+const TESTS: &[&str] = &[
+    "table",
+    "limits",
+    "truncated",
+    "places",
+    "prefixes",
+    "cost",
+    "namespaces",
+    "floods",
+    "load",
+    "steering",
+];
 /// The first process there.
 const FIRST: &str = "xdp-guest";
 /// What the tests and the first process start.

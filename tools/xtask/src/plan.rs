@@ -153,7 +153,7 @@ pub(crate) fn test(fuzz_seconds: u64) -> Vec<Step> {
 /// The tests of the network card's program, on the object that was built just now.
 pub(crate) fn xdp() -> Invocation {
     Invocation::cargo("test --package tests-xdp")
-        .env("PORTCULLIS_XDP_OBJECT", ebpf::fresh_object().display().to_string())
+        .env("PORTCULLIS_EBPF_OBJECTS", ebpf::fresh_objects().display().to_string())
 }
 
 /// Builds what is shipped, and these packages, with a profile.

@@ -82,7 +82,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Whose request this is. Who is slowed has the connection closed after each answer.
+    /// Whose request this is. Who is slowed, or cannot come back, has the connection closed after the answer.
     fn admit(
         &mut self,
         core: &mut Core,
@@ -94,7 +94,7 @@ impl Connection {
         match &admitted {
             Ok(caller) => {
                 stages.on_authenticated(&mut self.known, caller.owner, now.mono);
-                head.keep_alive &= !stages.is_slowed(caller, now.mono);
+                head.keep_alive &= !stages.closes(caller, self.known.flow.peer.ip(), now.mono);
             }
             Err(Fault::Caller(Refusal::Unauthenticated(_))) => {
                 stages.on_unauthenticated(&mut self.known);

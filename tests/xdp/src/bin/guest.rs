@@ -50,6 +50,10 @@ fn work() -> Result<(), String> {
     for module in read("/guest/modules")?.lines() {
         load(Path::new(module)).map_err(|why| told(&format!("loading {module}"), why))?;
     }
+    let loopback = carry_out(&["ip", "link", "set", "lo", "up"]).map_err(|why| told("ip", why))?;
+    if !loopback.success() {
+        return Err("the loopback interface stays down".to_owned());
+    }
     let runs = read("/guest/runs")?;
     for line in runs.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
