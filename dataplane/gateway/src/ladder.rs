@@ -20,7 +20,7 @@ use dataplane_bundle::drops::{CardPackets, CardState, DropOrder, Order as Do};
 use dataplane_bundle::{KillList, KillTarget};
 use dataplane_drops::{
     Cause, Counters, Drops, Event, Explained, Fill, Keys, Listed, Names, Per, Refusal, Select,
-    Settings, Standings, Subject,
+    Standings, Subject,
 };
 use dataplane_pipeline::{Configuration, Heard};
 use dataplane_telemetry::Now;
@@ -92,6 +92,7 @@ pub(crate) struct Ladder {
 
 /// What it is started with.
 pub(crate) struct Start {
+    pub drops: Drops,
     pub keys: Keys,
     pub boot: BootId,
     pub lane: Lane,
@@ -212,8 +213,7 @@ impl Thread {
         report: Arc<Mutex<Report>>,
         lost: Arc<AtomicU64>,
     ) -> anyhow::Result<Self> {
-        let Start { keys, boot, lane, lane_number, mailboxes, card, kept } = start;
-        let drops = Drops::new(Settings::default(), keys).context("the ladder")?;
+        let Start { drops, keys, boot, lane, lane_number, mailboxes, card, kept } = start;
         let batch = dataplane_audit::Batch::default();
         let file = KeptFile::new(kept);
         let (kept, kernel_boot) = (file.read(), file.boot().to_owned());

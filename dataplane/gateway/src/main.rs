@@ -45,6 +45,7 @@ use dataplane_audit::{BootId, DigestKey, NoteSigner};
 use dataplane_audit_writer::{Lane, LossAcceptance, Writer};
 use dataplane_auth::MissBudget;
 use dataplane_bundle::EnrolmentToken;
+use dataplane_drops::Drops;
 use dataplane_pipeline::Resources;
 use dataplane_pipeline::session::Sealer;
 use dataplane_quota::Buckets;
@@ -145,6 +146,10 @@ impl Gateway {
         let processors = processors(settings)?;
         let steering = steering::Loading::begin(processors.len());
         capabilities::give_up().context("capabilities cannot be given up")?;
+        // Before anything is freed: of memory that nobody has had its tables need not be wiped.
+        let drop_keys = dataplane_drops::Keys::new(random()?);
+        let drops = Drops::new(dataplane_drops::Settings::default(), drop_keys);
+        let drops = drops.context("the ladder")?;
         let keys = Keys::open(&settings.data_dir)?;
         let boot = BootId(random()?);
         let origin = format!("portcullis/{}", identity.appliance);
@@ -170,8 +175,8 @@ impl Gateway {
         let mailboxes = Arc::new(mailboxes.collect::<std::io::Result<Vec<_>>>()?);
         let snapshots: Vec<_> =
             processors.iter().map(|_| Arc::new(Mutex::new(Snapshot::default()))).collect();
-        let drop_keys = dataplane_drops::Keys::new(random()?);
         let ladder = Ladder::start(ladder::Start {
+            drops,
             keys: drop_keys,
             boot,
             lane: ladders_lane,
