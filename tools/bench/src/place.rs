@@ -44,13 +44,9 @@ impl Cores {
 /// # Errors
 /// When the processor cannot be had.
 pub(crate) fn take(core: usize) -> anyhow::Result<bool> {
-    take_any(&[core])
-}
-
-fn take_any(cores: &[usize]) -> anyhow::Result<bool> {
     let mut set = CpuSet::new();
-    cores.iter().for_each(|core| set.set(*core));
-    sched_setaffinity(None, &set).with_context(|| format!("processors {cores:?}"))?;
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("processor {core}"))?;
     let urgent = getpriority_process(None).is_ok_and(|nice| nice <= NICE);
     Ok(urgent || setpriority_process(None, NICE).is_ok())
 }
@@ -60,19 +56,8 @@ fn take_any(cores: &[usize]) -> anyhow::Result<bool> {
 /// # Errors
 /// What `start` says, or when the processor cannot be had.
 pub(crate) fn on<T>(core: usize, start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    on_any(&[core], start)
-}
-
-/// As [`on`], on any of these.
-///
-/// # Errors
-/// As [`on`].
-pub(crate) fn on_any<T>(
-    cores: &[usize],
-    start: impl FnOnce() -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
     let before = sched_getaffinity(None).context("sched_getaffinity")?;
-    take_any(cores)?;
+    take(core)?;
     let started = start();
     sched_setaffinity(None, &before).context("sched_setaffinity")?;
     started

@@ -139,13 +139,12 @@ impl Gateway {
         wait_until(READY, "bundle that has proved good", is_good)
     }
 
-    /// Executes the gateway that was ended, its core on its own processor and what opens the log beside it
-    /// on any of the rig's, as on a box.
+    /// Executes the gateway that was ended.
     ///
     /// # Errors
     /// When it cannot be executed.
     pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        place::on_any(&[self.cores.proxy, self.cores.load], || self.process.restart())
+        place::on(self.cores.proxy, || self.process.restart())
     }
 }
 

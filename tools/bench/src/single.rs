@@ -1,7 +1,5 @@
 //! Two figures of the gateway alone: how soon it answers, and what a thousand connections weigh.
 
-use std::time::Duration;
-
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -15,9 +13,6 @@ use crate::usage;
 
 /// How long a start may take before it is a failure.
 const START_NS_MAX: u64 = 10_000_000_000;
-
-/// Between two attempts to connect: at most so much later than it could be, an answer is seen.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_micros(50);
 
 /// Calls are made for so long before each kill: the log's end is then as a crash leaves it.
 const LOAD_BEFORE_KILL_MS: u64 = 300;
@@ -104,8 +99,7 @@ fn first_answer(target: &Target, script: &Script, begun_ns: u64) -> anyhow::Resu
             Err(fault) => {
                 let late = now_ns() - begun_ns > START_NS_MAX;
                 ensure!(!late, "no listener after a start: {fault:#}\n{}", target.log_tail());
-                // The processor is not ours alone.
-                std::thread::sleep(BETWEEN_ATTEMPTS);
+                std::thread::yield_now();
             }
         }
     }
