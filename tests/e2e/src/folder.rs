@@ -32,13 +32,18 @@ pub struct Canary {
     needles: Vec<Finder<'static>>,
 }
 
+/// A shorter one is found where it was never written.
+const CANARY_LEAST_BYTES: usize = 11;
+
 impl Canary {
+    /// # Panics
+    /// When the text is so short that chance writes it.
     #[must_use]
     pub fn new(text: &str) -> Self {
+        assert!(text.len() >= CANARY_LEAST_BYTES, "{text:?} is too short to be looked for");
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
         let mut needles = vec![text.as_bytes().to_vec(), hex.into_bytes()];
         needles.extend((0..3).map(|shift| base64_core(text, shift)));
-        needles.retain(|needle| !needle.is_empty());
         Self { needles: needles.iter().map(|needle| Finder::new(needle).into_owned()).collect() }
     }
 
@@ -64,6 +69,12 @@ fn base64_core(wanted: &str, shift: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "too short")]
+    fn what_chance_writes_is_no_canary() {
+        let _ = Canary::new("aB3");
+    }
 
     #[test]
     fn a_canary_is_found_in_every_dress() {

@@ -120,7 +120,7 @@ fn no_canary_is_anywhere() {
         system.control.terminate();
 
         let signature = token.rsplit('.').next().context("a token")?;
-        let key_secret = key.rsplit('_').next().context("a key")?;
+        let key_secret = key.splitn(3, '_').nth(2).context("a key")?;
         let canaries = [
             ("secret", SECRET),
             ("second secret", NEXT_SECRET),
