@@ -4,7 +4,7 @@
 //! entries are stale then, and leave the card.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -17,7 +17,8 @@ const BYTES_MAX: u64 = 16 << 20;
 /// The file.
 pub(crate) struct KeptFile {
     path: PathBuf,
-    boot: String,
+    /// What is in it.
+    text: Vec<u8>,
 }
 
 /// What is in it.
@@ -30,39 +31,45 @@ pub(crate) struct Contents {
 }
 
 impl KeptFile {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { path, boot: boot.trim().to_owned() }
-    }
-
-    /// The kernel's boot: monotonic times of another mean nothing.
-    pub(crate) fn boot(&self) -> &str {
-        &self.boot
-    }
-
-    pub(crate) fn read(&self) -> Contents {
-        let read = || simd_json::from_slice(&mut self.bytes()?).map_err(io::Error::other);
-        read().unwrap_or_else(|error| {
+    pub(crate) fn open(path: PathBuf) -> (Self, Contents) {
+        let mut text = Vec::new();
+        let read = bytes(&path).and_then(|mut bytes| {
+            text.clone_from(&bytes);
+            simd_json::from_slice(&mut bytes).map_err(io::Error::other)
+        });
+        let contents = read.unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
-                let path = self.path.display();
+                let path = path.display();
                 tracing::warn!(%error, %path, "who was dropped is not known; all pass");
             }
             Contents::default()
-        })
+        });
+        (Self { path, text }, contents)
     }
 
-    fn bytes(&self) -> io::Result<Vec<u8>> {
-        if std::fs::metadata(&self.path)?.len() > BYTES_MAX {
-            return Err(io::Error::other("it is too long"));
+    fn keep(&mut self, contents: &Contents) -> io::Result<()> {
+        let text = simd_json::to_vec(contents).map_err(io::Error::other)?;
+        if text != self.text {
+            let fresh = self.path.with_extension("new");
+            std::fs::write(&fresh, &text)?;
+            std::fs::rename(&fresh, &self.path)?;
+            self.text = text;
         }
-        std::fs::read(&self.path)
+        Ok(())
     }
+}
 
-    fn write(&self, text: &[u8]) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        std::fs::write(&fresh, text)?;
-        std::fs::rename(&fresh, &self.path)
+/// The kernel's boot: what is kept is of this one, as monotonic times of another mean nothing.
+pub(crate) fn kernel_boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.len() > BYTES_MAX {
+        return Err(io::Error::other("it is too long"));
     }
+    std::fs::read(path)
 }
 
 /// Writes the file from a thread of its own: renaming waits for a busy disk's journal, and who is to be
@@ -86,22 +93,13 @@ struct Paper {
 }
 
 impl Keeper {
-    pub(crate) fn start(file: KeptFile) -> io::Result<Self> {
+    pub(crate) fn start(mut file: KeptFile) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let writers = Arc::clone(&desk);
         let thread = std::thread::Builder::new().name("keep-drops".into());
         let thread = thread.spawn(move || {
-            let mut written = file.bytes().unwrap_or_default();
             while let Some(contents) = writers.next() {
-                let fresh = simd_json::to_vec(&contents).map_err(io::Error::other);
-                let done = fresh.and_then(|fresh| {
-                    if fresh != written {
-                        file.write(&fresh)?;
-                        written = fresh;
-                    }
-                    Ok(())
-                });
-                if let Err(error) = done {
+                if let Err(error) = file.keep(&contents) {
                     tracing::error!(%error, "who is dropped would not be known after a restart");
                 }
             }

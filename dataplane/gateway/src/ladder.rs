@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +18,8 @@ use dataplane_audit_writer::Lane;
 use dataplane_bundle::drops::{CardPackets, CardState, DropOrder, Order as Do};
 use dataplane_bundle::{KillList, KillTarget};
 use dataplane_drops::{
-    Cause, Counters, Drops, Event, Explained, Fill, Keys, Listed, Names, Per, Refusal, Select,
-    Standings, Subject,
+    Cause, Counters, Drops, Event, Explained, Fill, Kept, Keys, Listed, Names, Per, Refusal,
+    Select, Standings, Subject,
 };
 use dataplane_pipeline::{Configuration, Heard};
 use dataplane_telemetry::Now;
@@ -99,7 +98,8 @@ pub(crate) struct Start {
     pub lane_number: u16,
     pub mailboxes: Arc<Vec<Mailbox>>,
     pub card: Option<Card>,
-    pub kept: PathBuf,
+    pub kept: Kept,
+    pub kept_file: KeptFile,
 }
 
 impl Ladder {
@@ -197,11 +197,9 @@ struct Thread {
     looks: u64,
     /// Since the entries were written down.
     is_to_keep: bool,
-    /// Since they were listed, and the look of that.
+    /// Since they were listed, and from which look on they may be listed again.
     is_to_list: bool,
-    listed_at: u64,
-    /// Whether an operator waits to see what an order did.
-    asked: bool,
+    list_from: u64,
     /// By the kill's id.
     killed: BTreeMap<String, Arc<Subject>>,
 }
@@ -213,10 +211,9 @@ impl Thread {
         report: Arc<Mutex<Report>>,
         lost: Arc<AtomicU64>,
     ) -> anyhow::Result<Self> {
-        let Start { drops, keys, boot, lane, lane_number, mailboxes, card, kept } = start;
+        let Start { drops, keys, boot, lane, lane_number, mailboxes, card, kept, kept_file } =
+            start;
         let batch = dataplane_audit::Batch::default();
-        let file = KeptFile::new(kept);
-        let (kept, kernel_boot) = (file.read(), file.boot().to_owned());
         let mut made = Self {
             drops,
             card,
@@ -229,16 +226,15 @@ impl Thread {
             lane_number,
             batch,
             mailboxes,
-            keeper: Keeper::start(file).context("the thread that keeps who is dropped")?,
-            kernel_boot,
+            keeper: Keeper::start(kept_file).context("the thread that keeps who is dropped")?,
+            kernel_boot: kept::kernel_boot(),
             report,
             configuration: None,
             kills: KillList::default(),
             looks: 0,
             is_to_keep: false,
             is_to_list: false,
-            listed_at: 0,
-            asked: false,
+            list_from: 0,
             killed: BTreeMap::new(),
         };
         made.adopt(&kept);
@@ -246,9 +242,9 @@ impl Thread {
     }
 
     /// Takes up what a process before this one has left.
-    fn adopt(&mut self, kept: &kept::Contents) {
+    fn adopt(&mut self, kept: &Kept) {
         let pinned = self.card.as_ref().map(Card::pinned).unwrap_or_default();
-        let stale = self.drops.adopt(&pinned, &kept.drops, &self.kernel_boot, clock::now());
+        let stale = self.drops.adopt(&pinned, kept, &self.kernel_boot, clock::now());
         let Some(card) = &mut self.card else { return };
         for target in stale {
             let released = card.release(&target);
@@ -368,7 +364,8 @@ impl Thread {
     }
 
     fn on_operator(&mut self, order: &DropOrder, now: Now) -> Result<u32, String> {
-        self.asked = true;
+        // Whoever ordered wants to see what it did.
+        self.list_from = 0;
         let by = format!("{}: {}", order.by, order.reason);
         let done = match &order.order {
             Do::Release(chosen) => self.drops.release_by(&chosen.select(), &by, now),
@@ -449,15 +446,14 @@ impl Thread {
     }
 
     fn publish(&mut self, now: Now) {
-        let is_listed = self.is_to_list
-            && (self.asked || self.looks - self.listed_at >= LOOKS_PER_LIST || self.listed_at == 0);
+        let is_listed = self.is_to_list && self.looks >= self.list_from;
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.counters = self.drops.counters();
         report.fill = self.drops.fill();
         report.lost = self.lost.load(Ordering::Relaxed);
         if is_listed {
             report.listed = self.drops.list(&Select::All, now);
-            (self.is_to_list, self.listed_at, self.asked) = (false, self.looks, false);
+            (self.is_to_list, self.list_from) = (false, self.looks + LOOKS_PER_LIST);
         }
         if is_listed || self.looks.is_multiple_of(LOOKS_PER_CARD) {
             report.dropped = self.card.as_mut().map(Card::dropped).unwrap_or_default();

@@ -53,6 +53,7 @@ use dataplane_sync::{Dirs, EnrolFault, Identity};
 
 use crate::admin::Admin;
 use crate::hub::Hub;
+use crate::kept::KeptFile;
 use crate::keys::{Keys, random};
 use crate::ladder::Ladder;
 use crate::mailbox::{Mailbox, News};
@@ -142,7 +143,8 @@ struct Gateway {
 
 impl Gateway {
     fn start(settings: &Settings, dirs: Dirs, identity: Identity) -> anyhow::Result<Self> {
-        let card = card(settings)?;
+        let (kept_file, kept) = KeptFile::open(settings.data_dir.join(KEPT));
+        let card = card(settings, kept.tenants)?;
         let processors = processors(settings)?;
         let steering = steering::Loading::begin(processors.len());
         capabilities::give_up().context("capabilities cannot be given up")?;
@@ -183,7 +185,8 @@ impl Gateway {
             lane_number: u16::try_from(processors.len()).context("too many cores")?,
             mailboxes: Arc::clone(&mailboxes),
             card,
-            kept: settings.data_dir.join(KEPT),
+            kept: kept.drops,
+            kept_file,
         })?;
         let ear = ladder.ear();
         let hub = Hub::new(Arc::clone(&mailboxes), snapshots.clone(), Arc::clone(&log), ladder);
@@ -352,10 +355,9 @@ fn start_link(
 }
 
 /// The network card's program, where one is asked for. Without it the gateway refuses by itself.
-fn card(settings: &Settings) -> anyhow::Result<Option<card::Card>> {
+fn card(settings: &Settings, tenants: Vec<Box<str>>) -> anyhow::Result<Option<card::Card>> {
     let Some(interface) = &settings.card_interface else { return Ok(None) };
-    let kept = kept::KeptFile::new(settings.data_dir.join(KEPT)).read();
-    let card = card::Card::open(interface, &settings.card_pins, kept.tenants, settings.listen);
+    let card = card::Card::open(interface, &settings.card_pins, tenants, settings.listen);
     card.map(Some).with_context(|| format!("the network card's program on {interface}"))
 }
 

@@ -26,12 +26,13 @@ pub(crate) async fn keep(session: Arc<Session>) {
     loop {
         looks += 1;
         let report = session.shared.sink.drops();
-        let news = report.filter(|report| match &told {
-            None => true,
-            Some(before) if report.has_rows_of(before) && report.rows.len() > ROWS_LONG => {
-                looks >= LOOKS_PER_COUNT && !report.is_like(before)
-            }
-            Some(before) => !report.is_like(before),
+        let news = report.filter(|report| {
+            let is_due = |before: &DropsReport| {
+                looks >= LOOKS_PER_COUNT
+                    || report.rows.len() <= ROWS_LONG
+                    || !report.has_rows_of(before)
+            };
+            told.as_ref().is_none_or(|before| is_due(before) && !report.is_like(before))
         });
         if let Some(report) = news {
             looks = 0;
