@@ -22,9 +22,9 @@ const MISS_SLOTS: usize = 16_384;
 /// What is made ready while the log opens.
 pub(crate) struct Ready {
     pub standing: dataplane_sync::Standing,
-    pub kills: Option<KillList>,
-    pub backed_out: Option<BackedOut>,
-    pub bundle: Option<(Revision, Result<Arc<Deployment>, String>)>,
+    kills: Option<KillList>,
+    backed_out: Option<BackedOut>,
+    bundle: Option<(Revision, Result<Arc<Deployment>, String>)>,
     pub certificate: Certificate,
     pub tls: Arc<rustls::ServerConfig>,
     pub quotas: Arc<Buckets>,
@@ -56,6 +56,26 @@ impl Ready {
             quotas: Arc::new(quotas),
             misses: Arc::new(misses),
         })
+    }
+
+    /// Puts what was on disk in force.
+    pub(crate) fn hand_out(&mut self, hub: &Hub) {
+        if let Some(kills) = &self.kills {
+            hub.kill(kills);
+        }
+        if let Some(backed_out) = self.backed_out.take() {
+            tracing::error!(%backed_out, "a bundle is not used");
+            hub.on_backed_out(backed_out);
+        }
+        let Some((revision, made)) = self.bundle.take() else { return };
+        match hub.hand_out(made) {
+            Ok(()) => tracing::info!(%revision, "the bundle on disk decides"),
+            Err(reason) => {
+                tracing::error!(%revision, reason, "the bundle on disk is refused");
+                // Nothing decides: the control plane is to send it again, and to hear why not.
+                (self.standing.revision, self.standing.content) = Default::default();
+            }
+        }
     }
 }
 
