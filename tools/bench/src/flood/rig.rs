@@ -18,9 +18,11 @@ use serde_json::{Value, json};
 use tests_fixtures::stack::{Net, Process, get, wait_until};
 
 use super::agent::Came;
+use crate::load::Load;
 use crate::material::{AUDIENCE, ISSUER, Material, TENANT};
+use crate::mix::{Mix, Script};
 use crate::place::{self, Cores, NICE};
-use crate::portcullis::{ControlPlane, Gateway};
+use crate::portcullis::{self, ControlPlane, Gateway};
 use crate::rig::Origin;
 use crate::usage;
 
@@ -153,6 +155,19 @@ impl<'a> Rig<'a> {
         let log = self.material.place.path(&format!("offender-{}.log", crate::clock::now_ns()));
         let start = || Process::start("offender", Path::new(IDLE), &all, &[], &log);
         Ok(Offender { process: place::on(self.cores.load, start)? })
+    }
+
+    /// Connections of the innocent's agents, each with its first call behind it, and what they call. They
+    /// come from the namespace where this is called.
+    ///
+    /// # Errors
+    /// When one of them is not served.
+    pub(super) fn agents(&self, gateway: &Gateway) -> anyhow::Result<(Load, Script)> {
+        let script = Script::of_callers(Mix::Call, &portcullis::paths(""), &self.tokens);
+        let tls = Some(self.material.tls.clone());
+        let mut load = Load::new(gateway.address, tls, self.tokens.len())?;
+        load.warm_up(&script)?;
+        Ok((load, script))
     }
 
     /// Ends all that is dropped, and forgets that anybody climbed.
