@@ -15,7 +15,7 @@ use dataplane_telemetry::metrics::{CARD_DROPPED, DROP_ENTRIES, DROPS, Metric};
 use rustix::process::{Pid, setpriority_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::{Value, json};
-use tests_fixtures::stack::{Net, Process, get, wait_until};
+use tests_fixtures::stack::{self, Net, Process, wait_until};
 
 use super::agent::Came;
 use crate::load::Load;
@@ -237,12 +237,8 @@ pub(super) fn dropped_packets(gateway: &Gateway) -> anyhow::Result<u64> {
     })
 }
 
-/// A metric without labels.
 fn metric(gateway: &Gateway, metric: &Metric) -> anyhow::Result<u64> {
-    let page = get(&gateway.admin.to_string(), "/metrics")?.body;
-    let line = page.lines().find(|line| line.split(' ').next() == Some(metric.name));
-    let value = line.and_then(|line| line.split(' ').nth(1)).context("no such metric")?;
-    value.parse().with_context(|| format!("{} is {value}", metric.name))
+    stack::metric(&gateway.admin.to_string(), metric.name)
 }
 
 /// The flooding process.
