@@ -189,7 +189,7 @@ impl<'a> Rig<'a> {
     /// When they do not come to rest.
     pub(super) fn rest(&self) -> anyhow::Result<()> {
         rustix::fs::sync();
-        let spent = || Ok(self.spent_ns(&self.with_card)? + self.spent_ns(&self.without)?);
+        let spent = || Ok(self.spent_ns(&self.with_card)? + used_ns(&self.without)?);
         let mut before: anyhow::Result<u64> = spent();
         wait_until(PATIENCE, "rest of both gateways", || {
             std::thread::sleep(LOOK);
@@ -217,9 +217,14 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// When the gateway has ended.
     pub(super) fn spent_ns(&self, gateway: &Gateway) -> anyhow::Result<u64> {
-        let pid = gateway.process.id().context("the gateway ended")?;
-        Ok(usage::cpu(pid)?.total_us() * 1_000 + self.receiving.spent_ns()?)
+        Ok(used_ns(gateway)? + self.receiving.spent_ns()?)
     }
+}
+
+/// Processor time of a gateway alone.
+fn used_ns(gateway: &Gateway) -> anyhow::Result<u64> {
+    let pid = gateway.process.id().context("the gateway ended")?;
+    Ok(usage::cpu(pid)?.total_us() * 1_000)
 }
 
 /// How often a gateway has begun to drop somebody.
