@@ -19,7 +19,7 @@ use tests_fixtures::stack::{self, Net, Process, wait_until};
 
 use super::agent::Came;
 use crate::load::Load;
-use crate::material::{AUDIENCE, ISSUER, Material, TENANT};
+use crate::material::{Material, TENANT};
 use crate::mix::{Mix, Script};
 use crate::place::{self, Cores, NICE};
 use crate::portcullis::{self, ControlPlane, Gateway};
@@ -308,35 +308,17 @@ impl Receiving {
 pub(super) const STEADY: &str = "drop = { drop_ms_first = 300000 }";
 
 fn folder(jwks: &str, origin: SocketAddr, limit: &str, ladder: &str) -> Value {
-    let settings = format!(
-        r#"[gateway]
-public_url = "https://localhost"
-hosts = ["localhost"]
-
+    let further = format!(
+        r#"
 # So that a run need not wait ten minutes.
 [gateway.attribution]
 certain_after_ms = 1000
-
-[identity.bench]
-issuer = "{ISSUER}"
-audience = "{AUDIENCE}"
-claims = {{ tenant = "org", roles = "roles", groups = "groups", agent = "azp" }}
-jwks = '''{jwks}'''
-
-[servers.orders]
-url = "http://{origin}/mcp"
-era = "modern"
-
-[roles.support]
-
-[quotas.agents]
-per = "agent"
-calls = "{limit}"
 
 [quotas.agents.ladder]
 {ladder}
 "#
     );
+    let settings = portcullis::settings(jwks, origin, limit) + &further;
     json!({"portcullis.toml": settings, "support.cedar": POLICY})
 }
 
