@@ -43,8 +43,10 @@ impl Pins {
         mounted.success().then_some(Self(path))
     }
 
-    fn path(&self) -> &Path {
-        &self.0
+    /// What gives a gateway the loopback interface for a card.
+    fn arguments(&self) -> [String; 4] {
+        let below = self.0.join("portcullis").display().to_string();
+        ["--card-interface", "lo", "--card-pins", &below].map(str::to_owned)
     }
 }
 
@@ -141,9 +143,7 @@ fn packets_die_at_the_card_and_the_neighbours_do_not() {
         return skip(test, "mounting a bpf file system needs root");
     };
     let mut spec = spec();
-    let below = pins.path().join("portcullis");
-    let arguments = ["--card-interface", "lo", "--card-pins", &below.display().to_string()];
-    spec.gateway.extend(arguments.map(str::to_owned));
+    spec.gateway.extend(pins.arguments());
     play(&spec, |system| {
         acknowledged(system)?;
         let pid = system.gateway.id().context("no gateway")?;
@@ -260,9 +260,7 @@ fn new_connections_of_a_tenant_are_bounded_at_the_card_as_its_folder_says() {
         return skip(test, "mounting a bpf file system needs root");
     };
     let mut spec = SystemSpec::usual();
-    let below = pins.path().join("portcullis");
-    let arguments = ["--card-interface", "lo", "--card-pins", &below.display().to_string()];
-    spec.gateway.extend(arguments.map(str::to_owned));
+    spec.gateway.extend(pins.arguments());
     let folder = spec.folder.clone();
     play(&spec, |system| {
         acknowledged(system)?;

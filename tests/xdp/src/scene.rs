@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use ebpf_loader::{Adopted, Attribution, Card, Fault, Flow, Protocol, Target, Tenant, now_ns};
+use ebpf_loader::{
+    Adopted, Attribution, Card, Fault, Flow, Protocol, Table, Target, Tenant, Wanted, now_ns,
+};
 
 use crate::net::Net;
 use crate::{HOUR_NS, object, owned, quic, skip, tcp};
@@ -56,6 +58,27 @@ pub fn open(test: &str, net: &Net) -> Option<(Card, Adopted)> {
         }
         Err(fault) => panic!("{fault}"),
     }
+}
+
+/// A net and a card that is attached as well as it can be, or why there can be none.
+///
+/// # Panics
+/// When the kernel does not take the program.
+#[must_use]
+pub fn attached(test: &str) -> Option<(Net, Card)> {
+    let net = net(test)?;
+    let (mut card, _) = open(test, &net)?;
+    net.attach(&mut card, Wanted::Best).expect("the program is attached");
+    Some((net, card))
+}
+
+/// Packets of a tenant that were dropped, by a table.
+///
+/// # Panics
+/// When the counters cannot be read.
+#[must_use]
+pub fn by_table(card: &Card, tenant: Tenant, table: Table) -> u64 {
+    card.drops(tenant).expect("counters are read").tables[table as usize]
 }
 
 /// Echoes what comes, each connection in a thread, until the process ends. Tells from where each

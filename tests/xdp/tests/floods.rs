@@ -6,13 +6,14 @@ use std::num::NonZeroU32;
 use std::thread::scope;
 use std::time::Duration;
 
-use ebpf_loader::{Card, Drops, Prefix, Rate, Reason, Table, Target, Wanted};
+use ebpf_loader::{Card, Drops, Prefix, Rate, Reason, Table, Target};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tests_xdp::flood::{Fate, Flood, RECEIVE_BYTES, Span, Tap};
 use tests_xdp::net::Net;
 use tests_xdp::packet::{Packet, QUIC_1, QUIC_2, SYN, quic_long, quic_short};
 use tests_xdp::scene::{
-    ACME, Connection, GLOBEX, PATIENCE, SILENCE, VIP, VIP6, connects, net, open, serve, services,
+    ACME, Connection, GLOBEX, PATIENCE, SILENCE, VIP, VIP6, attached, by_table, connects, serve,
+    services,
 };
 use tests_xdp::{hour, one_in, owned, source, told};
 
@@ -60,10 +61,6 @@ impl World {
     }
 }
 
-fn dropped(card: &Card, table: Table) -> u64 {
-    card.drops(ACME).unwrap().tables[table as usize]
-}
-
 /// What the bucket had arrived, and the rest was counted.
 fn thinned(what: &str, flood: &Flood, fate: Fate, span: Span) {
     let (Fate { dropped, arrived }, granted) = (fate, span.granted(rate()));
@@ -85,18 +82,18 @@ fn exchanges() -> u64 {
 #[test]
 fn a_flood_of_syns_is_thinned_and_another_tenant_is_answered() {
     let test = "a_flood_of_syns_is_thinned_and_another_tenant_is_answered";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     for world in WORLDS {
         world.bound(&mut card);
         let packets = world.packets(|from, _| Packet::tcp(from, world.to, SYN));
         let (mut flood, mut tap) = (Flood::new(&net, &packets), Tap::new(&net, &packets));
         let mut neighbour = Connection::new(&net, world.to);
-        let before = dropped(&card, Table::Bucket);
-        let mut fate =
-            || Fate { dropped: dropped(&card, Table::Bucket) - before, arrived: tap.heard() };
+        let before = by_table(&card, ACME, Table::Bucket);
+        let mut fate = || {
+            let dropped = by_table(&card, ACME, Table::Bucket) - before;
+            Fate { dropped, arrived: tap.heard() }
+        };
         let span = scope(|scope| {
             let answered = scope.spawn(|| {
                 for nth in 0..exchanges() {
@@ -119,9 +116,7 @@ fn a_flood_of_syns_is_thinned_and_another_tenant_is_answered() {
 #[test]
 fn a_flood_on_open_connections_is_dropped_but_for_the_neighbours_among_them() {
     let test = "a_flood_on_open_connections_is_dropped_but_for_the_neighbours_among_them";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     let count = 200 / one_in();
     for to in [VIP, VIP6] {
@@ -135,7 +130,7 @@ fn a_flood_on_open_connections_is_dropped_but_for_the_neighbours_among_them() {
         for connection in &flooding {
             card.penalise(connection.flow(), hour(ACME, Reason::Refusals)).unwrap();
         }
-        let before = dropped(&card, Table::Flow);
+        let before = by_table(&card, ACME, Table::Flow);
         for connection in &mut flooding {
             connection.ask();
             assert!(neighbour.answered(PATIENCE), "{to}");
@@ -143,7 +138,7 @@ fn a_flood_on_open_connections_is_dropped_but_for_the_neighbours_among_them() {
         for _ in 0..exchanges() {
             assert!(neighbour.answered(PATIENCE), "{to}");
         }
-        assert!(dropped(&card, Table::Flow) - before >= count, "{to}");
+        assert!(by_table(&card, ACME, Table::Flow) - before >= count, "{to}");
         // The first of them gives the others time.
         assert!(!flooding[0].thaws(SILENCE), "{to}");
         for connection in &mut flooding {
@@ -213,9 +208,7 @@ fn neighbour(net: &Net, world: &World) -> UdpSocket {
 #[test]
 fn a_flood_of_quic_from_a_penalised_source_reaches_nobody() {
     let test = "a_flood_of_quic_from_a_penalised_source_reaches_nobody";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     for world in WORLDS {
         // Hardware addresses are known from here on.
@@ -227,10 +220,10 @@ fn a_flood_of_quic_from_a_penalised_source_reaches_nobody() {
             Flood::new(&net, &world.packets(|from, at| Packet::udp(from, world.to, payload(at))));
         let (mut gateway, neighbour) = (Gateway::new(&net, world.to), neighbour(&net, &world));
         let from = neighbour.local_addr().unwrap();
-        let before = dropped(&card, Table::Source);
+        let before = by_table(&card, ACME, Table::Source);
         let mut fate = || {
             gateway.serve(from);
-            let dropped = dropped(&card, Table::Source) - before;
+            let dropped = by_table(&card, ACME, Table::Source) - before;
             Fate { dropped, arrived: gateway.arrived.iter().sum() }
         };
         scope(|scope| {
@@ -246,9 +239,7 @@ fn a_flood_of_quic_from_a_penalised_source_reaches_nobody() {
 #[test]
 fn a_flood_of_initials_is_thinned_and_what_is_open_goes_on() {
     let test = "a_flood_of_initials_is_thinned_and_what_is_open_goes_on";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     for world in WORLDS {
         assert!(connects(&net, world.to, PATIENCE), "{}", world.to);
@@ -261,13 +252,13 @@ fn a_flood_of_initials_is_thinned_and_what_is_open_goes_on() {
             Flood::new(&net, &world.packets(|from, _| Packet::udp(from, world.to, &quic_short())));
         let (mut gateway, neighbour) = (Gateway::new(&net, world.to), neighbour(&net, &world));
         let from = neighbour.local_addr().unwrap();
-        let (before, short) = (dropped(&card, Table::Bucket), usize::from(quic_short()[0]));
+        let (before, short) = (by_table(&card, ACME, Table::Bucket), usize::from(quic_short()[0]));
         // Every other is an Initial: as many as its own bucket holds.
         let numbers = exchanges().min(2 * u64::from(rate().burst.get()));
         // Of Initials.
         let fate = |gateway: &mut Gateway| {
             gateway.serve(from);
-            let dropped = dropped(&card, Table::Bucket) - before;
+            let dropped = by_table(&card, ACME, Table::Bucket) - before;
             let arrived: u64 = gateway.arrived.iter().sum();
             Fate { dropped, arrived: arrived - gateway.arrived[short] }
         };

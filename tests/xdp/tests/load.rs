@@ -6,12 +6,14 @@ use std::thread::scope;
 use std::time::Duration;
 
 use ebpf_loader::{
-    Adopted, Card, Flow, Penalty, Prefix, Protocol, Reason, Table, Target, Tenant, Wanted, now_ns,
+    Adopted, Card, Flow, Penalty, Prefix, Protocol, Reason, Table, Target, Wanted, now_ns,
 };
 use tests_xdp::flood::Flood;
 use tests_xdp::net::Net;
 use tests_xdp::packet::{Packet, SYN, quic_short};
-use tests_xdp::scene::{ACME, Connection, GLOBEX, PATIENCE, VIP, VIP6, net, open, serve};
+use tests_xdp::scene::{
+    ACME, Connection, GLOBEX, PATIENCE, VIP, VIP6, attached, by_table, open, serve,
+};
 use tests_xdp::{hour, one_in, source, told};
 
 /// The changes of a table.
@@ -98,16 +100,10 @@ impl World {
     }
 }
 
-fn by_table(card: &Card, tenant: Tenant, table: Table) -> u64 {
-    card.drops(tenant).unwrap().tables[table as usize]
-}
-
 #[test]
 fn a_thousand_penalties_and_releases_under_load_leave_nothing() {
     let test = "a_thousand_penalties_and_releases_under_load_leave_nothing";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     let empty = card.fill();
     for world in WORLDS {
@@ -191,9 +187,7 @@ fn what_has_ended_passes_within_50_ms_under_load() {
     // An emulated processor is late for its own milliseconds.
     let bound = Duration::from_millis(50 * one_in());
     let test = "what_has_ended_passes_within_50_ms_under_load";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     let mut waited = Vec::new();
     for world in WORLDS {

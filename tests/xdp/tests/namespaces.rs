@@ -9,7 +9,7 @@ use ebpf_loader::{
 };
 use tests_xdp::packet::{QUIC_1, quic_long, quic_short};
 use tests_xdp::scene::{
-    ACME, Connection, PATIENCE, SILENCE, VIP, VIP6, connects, net, open, serve,
+    ACME, Connection, PATIENCE, SILENCE, VIP, VIP6, attached, by_table, connects, net, open, serve,
 };
 use tests_xdp::{HOUR_NS, hour, object, one_in};
 
@@ -52,9 +52,7 @@ fn one_of_two_behind_an_address_is_dropped_and_the_other_notices_nothing() {
 #[test]
 fn a_source_is_dropped_in_both_versions_and_its_neighbours_are_found() {
     let test = "a_source_is_dropped_in_both_versions_and_its_neighbours_are_found";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     for (own, to) in [("10.77.0.2", VIP), ("fd77::2", VIP6)] {
         let source = Target::Source(Prefix::of_host(own.parse().unwrap()));
@@ -149,9 +147,7 @@ fn a_driver_without_a_native_mode_gets_the_generic_kind_and_says_so() {
 #[test]
 fn a_flow_of_quic_is_dropped_and_its_neighbour_is_not() {
     let test = "a_flow_of_quic_is_dropped_and_its_neighbour_is_not";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((net, mut card)) = attached(test) else { return };
     for (to, any) in [(VIP, "10.77.0.2:0"), (VIP6, "[fd77::2]:0")] {
         let gateway = net.at_gateway(|| UdpSocket::bind(to)).unwrap();
         gateway.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -180,16 +176,14 @@ fn a_flow_of_quic_is_dropped_and_its_neighbour_is_not() {
         let (_, from) = gateway.recv_from(&mut buffer).unwrap();
         assert_eq!(from, source);
     }
-    assert_eq!(card.drops(ACME).unwrap().tables[Table::Flow as usize], 4);
+    assert_eq!(by_table(&card, ACME, Table::Flow), 4);
     card.detach().unwrap();
 }
 
 #[test]
 fn the_card_is_fed_without_capabilities() {
     let test = "the_card_is_fed_without_capabilities";
-    let Some(net) = net(test) else { return };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
+    let Some((_net, mut card)) = attached(test) else { return };
     let source = Target::Source(Prefix::of_host("10.77.0.2".parse().unwrap()));
     // Capabilities are a thread's: this one gives them up, the test keeps its own.
     let fed = std::thread::scope(|scope| {

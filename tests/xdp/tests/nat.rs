@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use ebpf_loader::{Card, Reason, Table, Wanted};
+use ebpf_loader::{Reason, Table};
 use tests_xdp::nat::Nat;
-use tests_xdp::scene::{ACME, Connection, GLOBEX, PATIENCE, SILENCE, VIP, VIP6, net, open, serve};
+use tests_xdp::scene::{
+    ACME, Connection, GLOBEX, PATIENCE, SILENCE, VIP, VIP6, attached, by_table, serve,
+};
 use tests_xdp::{hour, one_in, skip};
 
 /// What both hosts send from: only one of them can have it outside.
@@ -17,13 +19,11 @@ const OTHERS: u16 = 10;
 #[test]
 fn a_tenant_behind_a_nat_is_dropped_and_its_neighbour_is_not() {
     let test = "a_tenant_behind_a_nat_is_dropped_and_its_neighbour_is_not";
-    let Some(net) = net(test) else { return };
+    let Some((net, mut card)) = attached(test) else { return };
     let nat = match Nat::new(&net) {
         Ok(nat) => nat,
         Err(why) => return skip(test, &why),
     };
-    let Some((mut card, _)) = open(test, &net) else { return };
-    net.attach(&mut card, Wanted::Best).unwrap();
     let accepted = serve(&net);
     let worlds = [(VIP, Nat::HOSTS, "10.77.0.2"), (VIP6, Nat::HOSTS6, "fd77::2")];
     for (to, hosts, outside) in worlds {
@@ -55,16 +55,15 @@ fn a_tenant_behind_a_nat_is_dropped_and_its_neighbour_is_not() {
             }
         }
         assert!(!dropped.thaws(SILENCE), "{to}");
-        assert_eq!(by_flow(&card), card.drops(ACME).unwrap().tables.iter().sum());
+        assert_eq!(
+            by_table(&card, ACME, Table::Flow),
+            card.drops(ACME).unwrap().tables.iter().sum()
+        );
         assert!(card.release(&dropped.flow_from(from)).unwrap());
         assert!(dropped.thaws(PATIENCE) && dropped.answered(PATIENCE), "{to}");
         assert!(kept.answered(PATIENCE), "{to}");
     }
-    assert!(by_flow(&card) >= 2);
+    assert!(by_table(&card, ACME, Table::Flow) >= 2);
     assert_eq!(card.drops(GLOBEX).unwrap().tables.iter().sum::<u64>(), 0);
     card.detach().unwrap();
-}
-
-fn by_flow(card: &Card) -> u64 {
-    card.drops(ACME).unwrap().tables[Table::Flow as usize]
 }

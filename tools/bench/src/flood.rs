@@ -233,8 +233,6 @@ fn at_least(what: &str, found: Option<f64>, at_least: Option<f64>) -> anyhow::Re
 }
 
 fn innocents(innocent: &innocent::Outcome, text: &mut String) {
-    let spread =
-        |spread: &Spread| format!("{:.2} [{:.2}..{:.2}]", spread.median, spread.min, spread.max);
     let _ = writeln!(
         text,
         "\nan innocent tenant, {}/s on {} connections, beside {} connections of the offender\n\
@@ -260,7 +258,7 @@ fn innocents(innocent: &innocent::Outcome, text: &mut String) {
     for (row, ratios) in innocent.rows.iter().zip(ratios) {
         let (kept, p99) = ratios.map_or_else(
             || ("-".to_owned(), "-".to_owned()),
-            |(kept, p99)| (spread(kept), spread(p99)),
+            |(kept, p99)| (kept.shown(), p99.shown()),
         );
         let _ = writeln!(
             text,

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use anyhow::ensure;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::origin::{CALL_MARK, TOOL, TOOL_DENIED};
@@ -168,60 +168,45 @@ fn has_id(body: &[u8], id: u64) -> bool {
 /// The body with a hole for the id; `sort` is filled up to the wanted length.
 fn call_body(tool: &str) -> String {
     let body = |sort: &str| {
-        json!({
-            "jsonrpc": "2.0", "id": FIRST_ID, "method": "tools/call",
-            "params": {
-                "name": tool,
-                "arguments": {"customer_id": "C-4711", "status": "open", "limit": 10, "sort": sort},
-                "_meta": {
-                    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                    "io.modelcontextprotocol/clientCapabilities": {},
-                },
-            },
-        })
-        .to_string()
+        let arguments =
+            json!({"customer_id": "C-4711", "status": "open", "limit": 10, "sort": sort});
+        modern_body("tools/call", json!({"name": tool, "arguments": arguments}))
     };
     let short = body("date").len();
     body(&format!("date{}", "x".repeat(BODY_BYTES.saturating_sub(short))))
 }
 
 fn modern_call(paths: &Paths, tool: &str, expect: Expect) -> Step {
-    let body = call_body(tool);
-    let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-         Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
-         Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: {}\r\n\r\n",
-        paths.modern,
-        paths.host,
-        paths.token,
-        body.len()
-    );
-    Step { pieces: around_id(head + &body), expect }
+    let about = format!("Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n");
+    modern(paths, &about, &call_body(tool), expect)
 }
 
 /// One `tools/list` of the modern era: no quota counts it.
 pub(crate) fn modern_list(paths: &Paths) -> Step {
-    let body = json!({
-        "jsonrpc": "2.0", "id": FIRST_ID, "method": "tools/list",
-        "params": {
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        },
-    })
-    .to_string();
+    let body = modern_body("tools/list", json!({}));
+    modern(paths, "Mcp-Method: tools/list\r\n", &body, Expect::Has(b"\"tools\""))
+}
+
+fn modern_body(method: &str, mut params: Value) -> String {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    json!({"jsonrpc": "2.0", "id": FIRST_ID, "method": method, "params": params}).to_string()
+}
+
+/// `about` are the headers that say what the body asks.
+fn modern(paths: &Paths, about: &str, body: &str, expect: Expect) -> Step {
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
          Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
-         Mcp-Method: tools/list\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+         {about}Authorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
         paths.modern,
         paths.host,
         paths.token,
         body.len()
     );
-    Step { pieces: around_id(head + &body), expect: Expect::Has(b"\"tools\"") }
+    Step { pieces: around_id(head + body), expect }
 }
 
 /// The revision of the legacy mix.

@@ -39,9 +39,18 @@ impl Portcullis {
         origin: SocketAddr,
     ) -> anyhow::Result<Self> {
         let plane = ControlPlane::start(material, cores)?;
+        let further = format!(
+            r#"
+[servers.legacy]
+url = "http://{origin}/legacy"
+era = "legacy"
+
+[roles.auditor]
+"#
+        );
         let rules = POLICY.replace("TOOL_DENIED", TOOL_DENIED);
         plane.apply(&json!({
-            "portcullis.toml": settings(&material.jwks, origin),
+            "portcullis.toml": settings(&material.jwks, origin, QUOTA) + &further,
             "support.cedar": rules,
             "tests/support.toml": TESTS.replace("TOOL_DENIED", TOOL_DENIED).replace("TOOL", TOOL),
         }))?;
@@ -215,7 +224,8 @@ fn current(rest: &Rest, appliance: &str) -> bool {
     all.iter().any(|one| is(one, "name", appliance) && is(one, "state", "current"))
 }
 
-fn settings(jwks: &str, origin: SocketAddr) -> String {
+/// One server, one role and what every agent may call; more may be appended.
+pub(crate) fn settings(jwks: &str, origin: SocketAddr, calls: &str) -> String {
     format!(
         r#"[gateway]
 public_url = "https://localhost"
@@ -231,16 +241,11 @@ jwks = '''{jwks}'''
 url = "http://{origin}/mcp"
 era = "modern"
 
-[servers.legacy]
-url = "http://{origin}/legacy"
-era = "legacy"
-
 [roles.support]
-[roles.auditor]
 
 [quotas.agents]
 per = "agent"
-calls = "{QUOTA}"
+calls = "{calls}"
 "#
     )
 }

@@ -70,6 +70,11 @@ impl Spread {
         let (low, high) = (values.get((values.len() - 1) / 2)?, values.get(values.len() / 2)?);
         Some(Self { median: (low + high) / 2.0, min, max })
     }
+
+    /// For people.
+    pub(crate) fn shown(&self) -> String {
+        format!("{:.2} [{:.2}..{:.2}]", self.median, self.min, self.max)
+    }
 }
 
 impl Report {
@@ -116,14 +121,12 @@ fn heading(row: &Row) -> String {
 }
 
 fn line(row: &Row) -> String {
-    let spread =
-        |spread: &Spread| format!("{:.2} [{:.2}..{:.2}]", spread.median, spread.min, spread.max);
     let did = row.did.map_or(String::new(), |_| " (relays)".to_owned());
     let mut text = format!(
         "{:<20} {:>22} {:>19} {:>9.0} {:>5.0}% {:>9.0} {:>9.0} {:>9.0} {:>7.1}\n",
         row.target.name().to_owned() + &did,
-        spread(&row.cpu_us),
-        row.ratio.as_ref().map_or("-".to_owned(), spread),
+        row.cpu_us.shown(),
+        row.ratio.as_ref().map_or("-".to_owned(), Spread::shown),
         row.per_second.median,
         row.busy.median * 100.0,
         row.p50_us,

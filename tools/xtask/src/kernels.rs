@@ -11,7 +11,7 @@ mod emulator;
 mod package;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -247,6 +247,13 @@ fn file_system(
     archive.file("/guest/modules", modules.as_bytes());
     archive.file("/guest/runs", runs.join("\n").as_bytes());
     Ok(archive.end())
+}
+
+/// What a program says.
+fn said(program: &str, words: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program).args(words).output().with_context(|| program.to_owned())?;
+    ensure!(output.status.success(), "{program} {}: {}", words.join(" "), output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Where a program of this machine is.

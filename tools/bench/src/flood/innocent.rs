@@ -14,9 +14,8 @@ use tests_fixtures::stack::Net;
 
 use super::agent::Came;
 use super::rig::{self, Innocent, Manner, Rig};
-use crate::load::{Load, Pace, Tally};
-use crate::mix::{Mix, Script};
-use crate::portcullis::{self, Gateway};
+use crate::load::{Pace, Tally};
+use crate::portcullis::Gateway;
 use crate::report::Spread;
 
 /// The flood is grown until the innocent keeps at most this part without the card: half, and some room
@@ -163,15 +162,9 @@ fn shoot(
     extent: Extent,
     shot_ms: u64,
 ) -> anyhow::Result<Shot> {
-    let (address, tls) = (gateway.address, &rig.material.tls);
-    let script = Script::of_callers(Mix::Call, &portcullis::paths(""), &rig.tokens);
     rig.rest()?;
     let before = rig::drops(gateway)?;
-    let mut load = rig.net.at_clients(|| {
-        let mut load = Load::new(address, Some(tls.clone()), extent.innocent.connections)?;
-        load.warm_up(&script)?;
-        anyhow::Ok(load)
-    })?;
+    let (mut load, script) = rig.net.at_clients(|| rig.agents(gateway))?;
     let mut offender = match flood {
         Some(manner) => Some(rig.net.at_clients(|| rig.offend(gateway, Net::CLIENTS[1], manner))?),
         None => None,

@@ -9,9 +9,7 @@ use serde_json::Value;
 use tests_fixtures::stack::{Net, wait_until};
 
 use super::rig::{self, Manner, PATIENCE, Rig};
-use crate::load::{Load, Pace};
-use crate::mix::{Mix, Script};
-use crate::portcullis;
+use crate::load::Pace;
 
 const OFFENDS: Manner = Manner { connections: 64, calls_each: 32, at_once: 4, patience_ms: 500 };
 
@@ -46,13 +44,7 @@ pub(super) fn measure(
     progress: &mut impl FnMut(&str),
 ) -> anyhow::Result<Outcome> {
     let gateway = &rig.with_card;
-    let (address, tls) = (gateway.address, &rig.material.tls);
-    let script = Script::of_callers(Mix::Call, &portcullis::paths(""), &rig.tokens);
-    let mut load = rig.net.at_inside(|| {
-        let mut load = Load::new(address, Some(tls.clone()), rig.tokens.len())?;
-        load.warm_up(&script)?;
-        anyhow::Ok(load)
-    })?;
+    let (mut load, script) = rig.net.at_inside(|| rig.agents(gateway))?;
     let (before, drops) = (rig::dropped_packets(gateway)?, rig::drops(gateway)?);
     let mut offender = rig.net.at_inside(|| rig.offend(gateway, Net::INSIDE[1], OFFENDS))?;
     rig.until_dropping(gateway, drops)?;

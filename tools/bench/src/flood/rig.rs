@@ -15,12 +15,14 @@ use dataplane_telemetry::metrics::{CARD_DROPPED, DROP_ENTRIES, DROPS, Metric};
 use rustix::process::{Pid, setpriority_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::{Value, json};
-use tests_fixtures::stack::{Net, Process, get, wait_until};
+use tests_fixtures::stack::{self, Net, Process, wait_until};
 
 use super::agent::Came;
-use crate::material::{AUDIENCE, ISSUER, Material, TENANT};
+use crate::load::Load;
+use crate::material::{Material, TENANT};
+use crate::mix::{Mix, Script};
 use crate::place::{self, Cores, NICE};
-use crate::portcullis::{ControlPlane, Gateway};
+use crate::portcullis::{self, ControlPlane, Gateway};
 use crate::rig::Origin;
 use crate::usage;
 
@@ -155,6 +157,19 @@ impl<'a> Rig<'a> {
         Ok(Offender { process: place::on(self.cores.load, start)? })
     }
 
+    /// Connections of the innocent's agents, each with its first call behind it, and what they call. They
+    /// come from the namespace where this is called.
+    ///
+    /// # Errors
+    /// When one of them is not served.
+    pub(super) fn agents(&self, gateway: &Gateway) -> anyhow::Result<(Load, Script)> {
+        let script = Script::of_callers(Mix::Call, &portcullis::paths(""), &self.tokens);
+        let tls = Some(self.material.tls.clone());
+        let mut load = Load::new(gateway.address, tls, self.tokens.len())?;
+        load.warm_up(&script)?;
+        Ok((load, script))
+    }
+
     /// Ends all that is dropped, and forgets that anybody climbed.
     ///
     /// # Errors
@@ -174,7 +189,7 @@ impl<'a> Rig<'a> {
     /// When they do not come to rest.
     pub(super) fn rest(&self) -> anyhow::Result<()> {
         rustix::fs::sync();
-        let spent = || Ok(self.spent_ns(&self.with_card)? + self.spent_ns(&self.without)?);
+        let spent = || Ok(self.spent_ns(&self.with_card)? + used_ns(&self.without)?);
         let mut before: anyhow::Result<u64> = spent();
         wait_until(PATIENCE, "rest of both gateways", || {
             std::thread::sleep(LOOK);
@@ -202,9 +217,14 @@ impl<'a> Rig<'a> {
     /// # Errors
     /// When the gateway has ended.
     pub(super) fn spent_ns(&self, gateway: &Gateway) -> anyhow::Result<u64> {
-        let pid = gateway.process.id().context("the gateway ended")?;
-        Ok(usage::cpu(pid)?.total_us() * 1_000 + self.receiving.spent_ns()?)
+        Ok(used_ns(gateway)? + self.receiving.spent_ns()?)
     }
+}
+
+/// Processor time of a gateway alone.
+fn used_ns(gateway: &Gateway) -> anyhow::Result<u64> {
+    let pid = gateway.process.id().context("the gateway ended")?;
+    Ok(usage::cpu(pid)?.total_us() * 1_000)
 }
 
 /// How often a gateway has begun to drop somebody.
@@ -222,12 +242,8 @@ pub(super) fn dropped_packets(gateway: &Gateway) -> anyhow::Result<u64> {
     })
 }
 
-/// A metric without labels.
 fn metric(gateway: &Gateway, metric: &Metric) -> anyhow::Result<u64> {
-    let page = get(&gateway.admin.to_string(), "/metrics")?.body;
-    let line = page.lines().find(|line| line.split(' ').next() == Some(metric.name));
-    let value = line.and_then(|line| line.split(' ').nth(1)).context("no such metric")?;
-    value.parse().with_context(|| format!("{} is {value}", metric.name))
+    stack::metric(&gateway.admin.to_string(), metric.name)
 }
 
 /// The flooding process.
@@ -292,35 +308,17 @@ impl Receiving {
 pub(super) const STEADY: &str = "drop = { drop_ms_first = 300000 }";
 
 fn folder(jwks: &str, origin: SocketAddr, limit: &str, ladder: &str) -> Value {
-    let settings = format!(
-        r#"[gateway]
-public_url = "https://localhost"
-hosts = ["localhost"]
-
+    let further = format!(
+        r#"
 # So that a run need not wait ten minutes.
 [gateway.attribution]
 certain_after_ms = 1000
-
-[identity.bench]
-issuer = "{ISSUER}"
-audience = "{AUDIENCE}"
-claims = {{ tenant = "org", roles = "roles", groups = "groups", agent = "azp" }}
-jwks = '''{jwks}'''
-
-[servers.orders]
-url = "http://{origin}/mcp"
-era = "modern"
-
-[roles.support]
-
-[quotas.agents]
-per = "agent"
-calls = "{limit}"
 
 [quotas.agents.ladder]
 {ladder}
 "#
     );
+    let settings = portcullis::settings(jwks, origin, limit) + &further;
     json!({"portcullis.toml": settings, "support.cedar": POLICY})
 }
 

@@ -23,10 +23,10 @@ use crate::report::Spread;
 /// Whose agent offends.
 const TENANT: &str = "yota";
 /// One call an hour: every other one is refused, and everyone of them ignores it.
-pub(super) const LIMIT: &str = "1/hour";
+const LIMIT: &str = "1/hour";
 /// Ten ignored refusals slow, ten more drop, always for a second; nothing is delayed, and whoever was
 /// closed on its way up can connect again.
-pub(super) const LADDER: &str = "ignored_refusals = 10\ngrace_ms = 0\ndelay_ms_first = 0\n\
+const LADDER: &str = "ignored_refusals = 10\ngrace_ms = 0\ndelay_ms_first = 0\n\
     delay_ms_max = 0\n\
     drop = { ignored_refusals = 10, drop_ms_first = 1000, drop_ms_max = 1000, drop_growth_percent = 100,\
     flows_before_source = 0 }";

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use super::Driver;
+use super::{Driver, said};
 use crate::machine;
 
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
@@ -152,10 +152,4 @@ fn is_progress(line: &str) -> bool {
         ["instructions verified", "packets,", "FAILED", "panicked", "SKIPPED", "Kernel panic"];
     ["guest:", "test result:"].iter().any(|begin| line.starts_with(begin))
         || words.iter().any(|word| line.contains(word))
-}
-
-fn said(program: &str, words: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program).args(words).output().with_context(|| program.to_owned())?;
-    ensure!(output.status.success(), "{program} {}: {}", words.join(" "), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
+use super::said;
 use crate::machine;
 
 /// Modules in an order in which they can be loaded: each after those that it needs. One that a kernel
@@ -79,7 +80,7 @@ pub(super) fn fetch(series: &'static str, folder: &Path) -> anyhow::Result<Kerne
 
 fn newest(series: &str) -> anyhow::Result<Option<String>> {
     let begin = format!("linux-image-{series}.");
-    let names = said(Command::new("apt-cache").args(["pkgnames", &begin]))?;
+    let names = said("apt-cache", &["pkgnames", &begin])?;
     let names = names.lines().filter_map(|name| Some((numbers(name)?, name.to_owned())));
     Ok(names.max().map(|(_, name)| name))
 }
@@ -99,7 +100,7 @@ fn numbers(name: &str) -> Option<Vec<u64>> {
 
 /// What `apt-get download` would write: `'URI' FILE SIZE HASH`.
 fn file_of(name: &str) -> anyhow::Result<Option<String>> {
-    let listing = said(Command::new("apt-get").args(["download", "--print-uris", name]))?;
+    let listing = said("apt-get", &["download", "--print-uris", name])?;
     let file = listing.lines().find_map(|line| line.split_whitespace().nth(1));
     // A colon in a version is written as in an address, but the file has it.
     Ok(file.map(|file| file.replace("%3a", ":")))
@@ -165,11 +166,6 @@ fn named(path: &Path) -> &str {
 /// `igb` of `igb.ko` and of `igb.ko.xz`.
 fn module_of(path: &Path) -> Option<&str> {
     named(path).split_once(".ko").map(|(name, _)| name)
-}
-
-fn said(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]
