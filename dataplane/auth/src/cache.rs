@@ -20,8 +20,8 @@ const WAYS: usize = 8;
 
 /// Verified callers of one core. `T` is what the pipeline keeps beside a caller.
 pub struct Cache<T> {
-    /// `WAYS` a set; a power of two of sets.
-    entries: Box<[Option<Entry<T>>]>,
+    /// `WAYS` in each at most; a power of two of them. One has its memory once it is used.
+    sets: Box<[Vec<Entry<T>>]>,
     key: [u8; 16],
     uses: u64,
 }
@@ -42,7 +42,7 @@ impl<T: AsRef<Caller>> Cache<T> {
     #[must_use]
     pub fn new(tokens: usize, key: [u8; 16]) -> Self {
         let sets = tokens.clamp(1, 1 << 20).div_ceil(WAYS).next_power_of_two();
-        Self { entries: (0..sets * WAYS).map(|_| None).collect(), key, uses: 0 }
+        Self { sets: (0..sets).map(|_| Vec::new()).collect(), key, uses: 0 }
     }
 
     /// Hashes the credential together with the endpoint that it was shown to: what is good at one
@@ -61,52 +61,50 @@ impl<T: AsRef<Caller>> Cache<T> {
     pub fn lookup(&mut self, key: TokenKey, wall: WallNanos, epoch: u64) -> Option<&T> {
         self.uses += 1;
         let uses = self.uses;
-        let set = self.set(key);
-        let of_key =
-            |entry: &Option<Entry<T>>| entry.as_ref().is_some_and(|found| found.key == key);
-        let slot = set.iter_mut().find(|slot| of_key(slot))?;
-        let is_good =
-            |entry: &Entry<T>| entry.epoch == epoch && wall < entry.value.as_ref().expires_at;
-        if !slot.as_ref().is_some_and(is_good) {
-            *slot = None;
+        let set = self.set(key)?;
+        let place = set.iter().position(|entry| entry.key == key)?;
+        let entry = set.get_mut(place)?;
+        if entry.epoch != epoch || entry.value.as_ref().expires_at <= wall {
+            set.swap_remove(place);
+            return None;
         }
-        let entry = slot.as_mut()?;
         entry.last_use = uses;
-        Some(&entry.value)
+        set.get(place).map(|entry| &entry.value)
     }
 
     /// Keeps a caller that was just verified under this epoch's bundle; `lookup` finds it then.
     pub fn admit(&mut self, key: TokenKey, value: T, epoch: u64) {
         self.uses += 1;
         let entry = Entry { key, value, epoch, last_use: self.uses };
-        // The same key, else an entry that is over anyway, else the one least used.
-        let rank = |slot: &Option<Entry<T>>| match slot {
-            Some(entry) if entry.key == key => (0, 0),
-            None => (1, 0),
-            Some(entry) if entry.epoch != epoch => (2, entry.last_use),
-            Some(entry) => (3, entry.last_use),
-        };
-        if let Some(slot) = self.set(key).iter_mut().min_by_key(|slot| rank(slot)) {
-            *slot = Some(entry);
+        let Some(set) = self.set(key) else { return };
+        // The same key, else a free place, else an entry that is over anyway, else the one least used.
+        if let Some(same) = set.iter_mut().find(|held| held.key == key) {
+            *same = entry;
+        } else if set.len() < WAYS {
+            set.reserve_exact(WAYS - set.len());
+            set.push(entry);
+        } else if let Some(least) =
+            set.iter_mut().min_by_key(|held| (held.epoch == epoch, held.last_use))
+        {
+            *least = entry;
         }
     }
 
     /// Entries held, for the gauge: a walk over the table.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.entries.iter().flatten().count()
+        self.sets.iter().map(Vec::len).sum()
     }
 
-    fn set(&mut self, key: TokenKey) -> &mut [Option<Entry<T>>] {
-        let sets = self.entries.len() / WAYS;
-        let set = usize::try_from(key.0 & (sets as u128 - 1)).unwrap_or(0);
-        self.entries.get_mut(set * WAYS..(set + 1) * WAYS).unwrap_or_default()
+    fn set(&mut self, key: TokenKey) -> Option<&mut Vec<Entry<T>>> {
+        let last = self.sets.len() as u128 - 1;
+        self.sets.get_mut(usize::try_from(key.0 & last).ok()?)
     }
 }
 
 impl<T> std::fmt::Debug for Cache<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Cache").field("slots", &self.entries.len()).finish_non_exhaustive()
+        out.debug_struct("Cache").field("sets", &self.sets.len()).finish_non_exhaustive()
     }
 }
 

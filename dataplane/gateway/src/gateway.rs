@@ -113,6 +113,7 @@ impl Gateway {
         log.wait_until_written().context("the audit log")?;
         tracing::info!(key = log_key, "the audit log is written; its public key");
         std::thread::sleep(FIRST_CALLS);
+        hub.read_definitions();
         let steering = steering.attach(&listeners);
         // A core's own ends with the core.
         drop(listeners);

@@ -12,7 +12,7 @@ use dataplane_bundle::drops::{CardPackets, DropOrder, DropsReport};
 use dataplane_bundle::message::Status;
 use dataplane_bundle::{Bundle, KillList, Lease};
 use dataplane_drops::Explained;
-use dataplane_pipeline::{Configuration, Kills};
+use dataplane_pipeline::{Configuration, Kills, Unfit};
 use dataplane_sync::{BackedOut, Sink};
 
 use crate::addresses::Addresses;
@@ -61,7 +61,7 @@ impl Hub {
     /// # Errors
     /// Why it cannot be used; what was in force stays.
     pub(crate) fn deploy(&self, bundle: Bundle) -> Result<(), String> {
-        self.hand_out(Self::ready(bundle))
+        self.hand_out(Self::ready(Configuration::new(bundle)))
     }
 
     /// Hands out a bundle that was made ready, or counts that it could not be.
@@ -83,13 +83,20 @@ impl Hub {
     /// Everything that does not need the cores.
     ///
     /// # Errors
-    /// Why the bundle cannot be used.
-    pub(crate) fn ready(bundle: Bundle) -> Result<Arc<Deployment>, String> {
-        let configuration = Configuration::new(bundle).map_err(|unfit| unfit.to_string())?;
-        let configuration = Arc::new(configuration);
+    /// Why the configuration cannot be used.
+    pub(crate) fn ready(made: Result<Configuration, Unfit>) -> Result<Arc<Deployment>, String> {
+        let configuration = Arc::new(made.map_err(|unfit| unfit.to_string())?);
         let client_tls = tls::for_servers(&configuration).map_err(|fault| fault.to_string())?;
         let addresses = Addresses::of(&configuration);
         Ok(Arc::new(Deployment { configuration, client_tls, addresses }))
+    }
+
+    /// What was put off at the start: nobody's call is to wait for it.
+    pub(crate) fn read_definitions(&self) {
+        let deployment = self.state().deployment.clone();
+        if let Some(Err(fault)) = deployment.map(|one| one.configuration.read_definitions()) {
+            tracing::error!(%fault, "a tool is not listed; have its server's tools approved again");
+        }
     }
 
     /// The box went back from a bundle that it died by.

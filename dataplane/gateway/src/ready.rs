@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use dataplane_auth::MissBudget;
 use dataplane_bundle::{KillList, Revision};
+use dataplane_pipeline::Configuration;
 use dataplane_quota::{Buckets, SLOTS_DEFAULT};
 use dataplane_sync::{BackedOut, Dirs, Identity, Stored};
 
@@ -50,7 +51,9 @@ impl Ready {
             standing,
             kills: stored.kills,
             backed_out: stored.backed_out,
-            bundle: stored.bundle.map(|bundle| (bundle.revision, Hub::ready(bundle))),
+            bundle: stored
+                .bundle
+                .map(|bundle| (bundle.revision, Hub::ready(Configuration::known(bundle)))),
             tls: certificate.load()?,
             certificate,
             quotas: Arc::new(quotas),

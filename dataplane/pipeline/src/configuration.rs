@@ -104,25 +104,41 @@ impl Configuration {
         found.is_some_and(|rule| rule.ladder.drop_ms(0).is_some())
     }
 
-    /// Makes a bundle ready and tries its self-tests.
+    /// Makes a bundle ready, reads its tools' definitions and tries its self-tests.
     ///
     /// # Errors
     /// Whatever does not fit; the bundle must not be used.
     pub fn new(bundle: Bundle) -> Result<Self, Unfit> {
-        let Bundle { revision, table, catalog, self_tests, .. } = bundle;
+        let made = Self::known(bundle)?;
+        made.read_definitions()?;
+        Ok(made)
+    }
+
+    /// As [`Self::new`], of a bundle that was made ready on this box before: each definition is read when
+    /// it is first asked for. One that another release took and this one does not is in no list.
+    ///
+    /// # Errors
+    /// Whatever does not fit; the bundle must not be used.
+    pub fn known(bundle: Bundle) -> Result<Self, Unfit> {
+        let Bundle { revision, table, mut catalog, self_tests, .. } = bundle;
         let table = Table::load(&table).map_err(|fault| Unfit::Table(fault.to_string()))?;
         crate::admit::verifier(&catalog)?;
         let servers = upstreams(&catalog, &table)?;
-        let listed = listed(&catalog, &table)?;
-        let tools = listed.iter().flatten();
-        let tools = tools.map(|tool| ToolFacts { destructive: tool.destructive }).collect();
+        let (list, tools) = listed(&mut catalog, &table)?;
         let quotas = quotas(&catalog, &table)?;
-        let list = tool_list(&listed, &table)?;
         let first = |(server, _)| table.tools(server).next().map_or(0, |(tool, _)| tool.0);
         let firsts = table.servers().map(first).collect();
         let made = Self { revision, catalog, table, servers, quotas, list, tools, firsts };
         self_tests.iter().enumerate().try_for_each(|(number, test)| made.try_one(number, test))?;
         Ok(made)
+    }
+
+    /// Reads the definitions that nobody has asked for yet.
+    ///
+    /// # Errors
+    /// Which of them is refused; it is in no list.
+    pub fn read_definitions(&self) -> Result<(), Unfit> {
+        self.list.read_all().map_err(|fault| Unfit::Definitions(fault.to_string()))
     }
 
     #[must_use]
@@ -258,16 +274,18 @@ fn upstream(server: &dataplane_bundle::Server) -> Result<Upstream, Unfit> {
     })
 }
 
-/// The catalog's tools of each server, in the table's order: the same tools, by their names.
-fn listed<'c>(catalog: &'c Catalog, table: &Table) -> Result<Vec<Vec<&'c Tool>>, Unfit> {
-    let mut all = Vec::with_capacity(catalog.servers.len());
-    for (index, name) in table.servers() {
-        let server = catalog.servers.iter().find(|server| server.name == name);
-        let mut listed: Vec<&Tool> =
-            server.map_or(Vec::new(), |found| found.tools.iter().collect());
-        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+/// The catalog's tools of each server, in the table's order: the same tools, by their names. Their
+/// definitions move into the list.
+fn listed(catalog: &mut Catalog, table: &Table) -> Result<(ToolList, Vec<ToolFacts>), Unfit> {
+    let mut facts = Vec::new();
+    let mut servers = Vec::with_capacity(catalog.servers.len());
+    let by_name = |server: &dataplane_bundle::Server| table.find_server(&server.name);
+    catalog.servers.sort_unstable_by_key(by_name);
+    for ((index, name), server) in table.servers().zip(&mut catalog.servers) {
+        let tools = &mut server.tools;
+        tools.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let mut decided = table.tools(index).map(|(_, tool)| tool);
-        let mut offered = listed.iter().map(|tool| tool.name.as_str());
+        let mut offered = tools.iter().map(|tool| tool.name.as_str());
         loop {
             let odd = match (decided.next(), offered.next()) {
                 (None, None) => break,
@@ -278,9 +296,14 @@ fn listed<'c>(catalog: &'c Catalog, table: &Table) -> Result<Vec<Vec<&'c Tool>>,
             };
             return Err(Unfit::Tool { server: name.to_owned(), tool: odd.to_owned() });
         }
-        all.push(listed);
+        facts.extend(tools.iter().map(|tool| ToolFacts { destructive: tool.destructive }));
+        let tools = tools.iter_mut().map(|Tool { name, definition, .. }| ToolDefinition {
+            name,
+            definition: std::mem::take(definition),
+        });
+        servers.push(ServerTools { name, tools: tools.collect() });
     }
-    Ok(all)
+    Ok((ToolList::new(servers), facts))
 }
 
 fn quotas(catalog: &Catalog, table: &Table) -> Result<Vec<QuotaRule>, Unfit> {
@@ -310,20 +333,4 @@ fn quotas(catalog: &Catalog, table: &Table) -> Result<Vec<QuotaRule>, Unfit> {
         Ok(QuotaRule { name, per: quota.per, limit, ladder, server, tool })
     };
     catalog.quotas.iter().map(rule).collect()
-}
-
-fn tool_list(listed: &[Vec<&Tool>], table: &Table) -> Result<ToolList, Unfit> {
-    let definitions = table.servers().zip(listed).map(|((_, name), tools)| {
-        (name, tools.iter().map(|tool| definition(tool)).collect::<Vec<_>>())
-    });
-    let definitions: Vec<_> = definitions.collect();
-    let servers: Vec<_> =
-        definitions.iter().map(|(name, tools)| ServerTools { name, tools }).collect();
-    ToolList::new(&servers).map_err(|fault| {
-        Unfit::Definitions(format!("{}/{}: {:?}", fault.server, fault.tool, fault.why))
-    })
-}
-
-fn definition(tool: &Tool) -> ToolDefinition<'_> {
-    ToolDefinition { name: &tool.name, definition: tool.definition.as_bytes() }
 }

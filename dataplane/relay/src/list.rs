@@ -3,6 +3,11 @@
 //! A definition is kept as it was approved; only the value of its name is replaced where a list shows
 //! the tools of several servers. What the caller may not call is not written. A list longer than a
 //! page goes on under a cursor, which the caller of this module seals.
+//!
+//! A definition is read when it is first asked for: a start reads none.
+
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use dataplane_parse::{
     Limits, ParamHeader, ParseFault, Parser, Revision, SchemaFault, write_string,
@@ -17,18 +22,18 @@ pub const PAGE_BYTES_MAX: usize = 1 << 20;
 pub const SEPARATOR: &str = "__";
 
 /// The tools of a server, as they are to be listed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerTools<'a> {
     pub name: &'a str,
-    pub tools: &'a [ToolDefinition<'a>],
+    pub tools: Vec<ToolDefinition<'a>>,
 }
 
 /// One tool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ToolDefinition<'a> {
     pub name: &'a str,
     /// The JSON object of `tools/list`, with the same name inside.
-    pub definition: &'a [u8],
+    pub definition: String,
 }
 
 /// Why a list cannot be made: the bundle's fault.
@@ -48,8 +53,6 @@ pub enum ListFaultKind {
     Parse(#[from] ParseFault),
     #[error("its definition is not an object with this name")]
     Name,
-    #[error("there are more tools, or longer definitions, than a list can hold")]
-    TooMany,
 }
 
 /// Whose tools a list shows.
@@ -95,8 +98,6 @@ pub struct Page {
 /// All tools of a bundle, ready to be written.
 #[derive(Debug, Default)]
 pub struct ToolList {
-    /// Definitions without their names' values, one after the other.
-    text: Vec<u8>,
     tools: Vec<Tool>,
     servers: Vec<Server>,
 }
@@ -106,12 +107,18 @@ struct Tool {
     server: usize,
     /// Its place among its server's tools.
     place: usize,
-    /// Of the text: start, where the name goes, end.
-    start: usize,
-    name_at: usize,
-    end: usize,
-    plain: Box<str>,
+    /// `server__tool`, and where the tool's own name begins.
     federated: Box<str>,
+    plain_at: usize,
+    definition: String,
+    read: OnceLock<Result<Read, ListFaultKind>>,
+}
+
+/// What is known of a definition once it was read.
+#[derive(Debug)]
+struct Read {
+    /// The value of its name, quotes included.
+    name: Range<usize>,
     params: Result<Box<[ParamHeader]>, SchemaFault>,
 }
 
@@ -123,80 +130,48 @@ struct Server {
 }
 
 impl ToolList {
-    /// Reads and keeps every definition, in the order given.
+    /// Keeps every definition, in the order given.
+    #[must_use]
+    pub fn new(servers: Vec<ServerTools<'_>>) -> Self {
+        let mut list = Self::default();
+        for (server, described) in servers.into_iter().enumerate() {
+            let (first, count) = (list.tools.len(), described.tools.len());
+            let prefix = [described.name, SEPARATOR].concat();
+            let tools = described.tools.into_iter().enumerate().map(|(place, tool)| Tool {
+                server,
+                place,
+                federated: [&prefix, tool.name].concat().into(),
+                plain_at: prefix.len(),
+                definition: tool.definition,
+                read: OnceLock::new(),
+            });
+            list.tools.extend(tools);
+            list.servers.push(Server { name: described.name.into(), first, count });
+        }
+        list
+    }
+
+    /// Reads every definition that nobody has asked for yet. One that is refused is in no list.
     ///
     /// # Errors
     /// When a definition is not strict JSON or has another name.
-    pub fn new(servers: &[ServerTools<'_>]) -> Result<Self, ListFault> {
-        let definitions = servers.iter().flat_map(|server| server.tools);
-        let bytes = definitions.map(|tool| tool.definition.len()).sum();
-        let mut list = Self { text: Vec::with_capacity(bytes), ..Self::default() };
-        let mut parser = Parser::new(Limits::ANSWER);
-        for (server, described) in servers.iter().enumerate() {
-            let first = list.tools.len();
-            for (place, tool) in described.tools.iter().enumerate() {
-                list.add(&mut parser, (server, described.name), place, tool).map_err(|why| {
-                    ListFault { server: described.name.into(), tool: tool.name.into(), why }
-                })?;
+    pub fn read_all(&self) -> Result<(), ListFault> {
+        let mut parser = None;
+        self.tools.iter().try_for_each(|tool| match tool.read(&mut parser) {
+            Ok(_) => Ok(()),
+            Err(why) => {
+                let server = self.server_name(tool.server).unwrap_or_default().to_owned();
+                Err(ListFault { server, tool: tool.plain().to_owned(), why: why.clone() })
             }
-            let count = described.tools.len();
-            list.servers.push(Server { name: described.name.into(), first, count });
-        }
-        Ok(list)
+        })
     }
 
-    fn add(
-        &mut self,
-        parser: &mut Parser,
-        (server, server_name): (usize, &str),
-        place: usize,
-        tool: &ToolDefinition<'_>,
-    ) -> Result<(), ListFaultKind> {
-        let read = parser.with_document(tool.definition, |document| {
-            let value = document.get(0, "name")?;
-            let named = document.text(value)? == tool.name;
-            named.then(|| (document.extent(value), ParamHeader::of_document(document)))
-        })?;
-        let (name, params) = read.ok_or(ListFaultKind::Name)?;
-        // Nothing but white space can stand around an object that was read.
-        let definition = tool.definition;
-        let (head, tail) =
-            (definition.get(..name.range().start), definition.get(name.range().end..));
-        let (Some(head), Some(tail)) = (head, tail) else { return Err(ListFaultKind::Name) };
-        if u32::try_from(self.tools.len()).is_err() {
-            return Err(ListFaultKind::TooMany);
-        }
-        let start = self.text.len();
-        self.text.extend_from_slice(head.trim_ascii_start());
-        let name_at = self.text.len();
-        self.text.extend_from_slice(tail.trim_ascii_end());
-        self.tools.push(Tool {
-            server,
-            place,
-            start,
-            name_at,
-            end: self.text.len(),
-            plain: tool.name.into(),
-            federated: [server_name, SEPARATOR, tool.name].concat().into(),
-            params: params.map(Into::into),
-        });
-        Ok(())
-    }
-
-    /// The arguments that a modern client repeats in headers. Empty for a tool that is not here.
+    /// The arguments that a modern client repeats in headers. Empty for a tool that is not here, and
+    /// for one that is left out of the lists of modern clients.
     #[must_use]
     pub fn params(&self, server: usize, tool: usize) -> &[ParamHeader] {
-        match self.tool(server, tool).map(|tool| &tool.params) {
-            Some(Ok(params)) => params,
-            Some(Err(_)) | None => &[],
-        }
-    }
-
-    /// Why a tool is left out of the lists of modern clients, if it is: they would have to leave it
-    /// out themselves.
-    #[must_use]
-    pub fn left_out(&self, server: usize, tool: usize) -> Option<&SchemaFault> {
-        self.tool(server, tool).and_then(|tool| tool.params.as_ref().err())
+        let read = self.tool(server, tool).and_then(|tool| tool.read(&mut None).ok());
+        read.and_then(|read| read.params.as_deref().ok()).unwrap_or_default()
     }
 
     /// The name of the server at this place.
@@ -261,17 +236,21 @@ impl ToolList {
         let mut page = Page { tools: 0, next: None };
         let from = usize::try_from(request.from).unwrap_or(usize::MAX);
         let shown = self.tools.iter().skip(first).take(count).enumerate().skip(from);
+        let mut parser = None;
         for (index, tool) in shown {
-            let offered = tool.params.is_ok() || !request.revision.is_modern();
+            let Ok(read) = tool.read(&mut parser) else { continue };
+            // Modern clients would have to leave out a tool whose declarations are wrong.
+            let offered = read.params.is_ok() || !request.revision.is_modern();
             if !offered || !visible(tool.server, tool.place) {
                 continue;
             }
             let name = match request.view {
                 View::Federated => &tool.federated,
-                View::Server(_) => &tool.plain,
+                View::Server(_) => tool.plain(),
             };
+            let (head, tail) = tool.around_name(read);
             let written = out.len() - before;
-            let length = tool.end - tool.start + name.len() + 3;
+            let length = head.len() + name.len() + tail.len() + 3;
             if page.tools > 0 && written + length > request.page_bytes_max {
                 page.next = u32::try_from(index).ok();
                 break;
@@ -279,12 +258,40 @@ impl ToolList {
             if page.tools > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(self.text.get(tool.start..tool.name_at).unwrap_or_default());
+            out.extend_from_slice(head.as_bytes());
             write_string(out, name);
-            out.extend_from_slice(self.text.get(tool.name_at..tool.end).unwrap_or_default());
+            out.extend_from_slice(tail.as_bytes());
             page.tools += 1;
         }
         page
+    }
+}
+
+impl Tool {
+    fn plain(&self) -> &str {
+        self.federated.get(self.plain_at..).unwrap_or_default()
+    }
+
+    /// The parser is made where something is to be read, and serves the next.
+    fn read(&self, parser: &mut Option<Parser>) -> Result<&Read, &ListFaultKind> {
+        let read = || {
+            let parser = parser.get_or_insert_with(|| Parser::new(Limits::ANSWER));
+            let read = parser.with_document(self.definition.as_bytes(), |document| {
+                let name = document.get(0, "name")?;
+                let params = || ParamHeader::of_document(document).map(Into::into);
+                (document.text(name)? == self.plain())
+                    .then(|| Read { name: document.extent(name).range(), params: params() })
+            });
+            read?.ok_or(ListFaultKind::Name)
+        };
+        self.read.get_or_init(read).as_ref()
+    }
+
+    /// Nothing but white space can stand around an object that was read.
+    fn around_name(&self, read: &Read) -> (&str, &str) {
+        let head = self.definition.get(..read.name.start).unwrap_or_default();
+        let tail = self.definition.get(read.name.end..).unwrap_or_default();
+        (head.trim_ascii_start(), tail.trim_ascii_end())
     }
 }
 

@@ -14,19 +14,23 @@ const REFUND: &str = r#"{"name":"refund","inputSchema":{"type":"object","propert
     {"region":{"type":"string","x-mcp-header":"Region"}}}}"#;
 const ODD: &str = r#"{"name":"odd","inputSchema":{"type":"object","properties":
     {"n":{"type":"number","x-mcp-header":"N"}}}}"#;
+const GOOD: &str = r#"{"name":"good","inputSchema":{"type":"object"}}"#;
 const READ: &str = r#"{"name":"get__orders","inputSchema":{"type":"object"}}"#;
 
-fn tool<'a>(name: &'a str, definition: &'a str) -> ToolDefinition<'a> {
-    ToolDefinition { name, definition: definition.as_bytes() }
+fn tool<'a>(name: &'a str, definition: &str) -> ToolDefinition<'a> {
+    ToolDefinition { name, definition: definition.to_owned() }
+}
+
+fn list_of<'a>(server: &'a str, tools: &[(&'a str, &str)]) -> ServerTools<'a> {
+    ServerTools { name: server, tools: tools.iter().map(|(name, text)| tool(name, text)).collect() }
 }
 
 fn list() -> ToolList {
-    ToolList::new(&[
-        ServerTools { name: "crm", tools: &[tool("get_orders", GET), tool("refund", REFUND)] },
-        ServerTools { name: "empty", tools: &[] },
-        ServerTools { name: "files", tools: &[tool("odd", ODD), tool("get__orders", READ)] },
+    ToolList::new(vec![
+        list_of("crm", &[("get_orders", GET), ("refund", REFUND)]),
+        list_of("empty", &[]),
+        list_of("files", &[("odd", ODD), ("get__orders", READ)]),
     ])
-    .expect("a good list")
 }
 
 fn request(revision: Revision, view: View) -> ListRequest<'static> {
@@ -98,8 +102,6 @@ fn a_modern_list_may_be_kept_for_this_caller() {
     assert_eq!((read.ttl_ms, read.cache_scope), (Some(5_000), Some(CacheScope::Private)));
     // A modern client would have to leave this one out itself.
     assert_eq!(names(&read), ["crm__get_orders", "crm__refund", "files__get__orders"]);
-    assert!(list.left_out(2, 0).is_some());
-    assert!(list.left_out(0, 1).is_none());
     assert_eq!(list.params(0, 1).len(), 1);
     assert!(list.params(0, 0).is_empty() && list.params(2, 0).is_empty());
     assert!(list.params(0, 2).is_empty() && list.params(9, 9).is_empty());
@@ -175,19 +177,29 @@ fn a_definition_must_be_what_it_is_called() {
         ("a", r#"["name","a"]"#),
         ("a", r#""a""#),
     ] {
-        let fault = ToolList::new(&[ServerTools { name: "s", tools: &[tool(name, definition)] }]);
-        assert_eq!(fault.unwrap_err().why, ListFaultKind::Name, "{definition}");
+        let list = ToolList::new(vec![list_of("s", &[("good", GOOD), (name, definition)])]);
+        let fault = list.read_all().unwrap_err();
+        assert_eq!((&*fault.server, &*fault.tool), ("s", name));
+        assert_eq!(fault.why, ListFaultKind::Name, "{definition}");
     }
     for definition in [r#"{"name":"a","name":"a"}"#, r#"{"name":"a"}x"#, "", r#"{"name":"\ud800"}"#]
     {
-        let fault = ToolList::new(&[ServerTools { name: "s", tools: &[tool("a", definition)] }]);
-        assert!(matches!(fault.unwrap_err().why, ListFaultKind::Parse(_)), "{definition}");
+        let list = ToolList::new(vec![list_of("s", &[("a", definition), ("good", GOOD)])]);
+        let fault = list.read_all().unwrap_err();
+        assert!(matches!(fault.why, ListFaultKind::Parse(_)), "{definition}");
+        // Where nobody looked before, it is left out and the others are not.
+        let list = ToolList::new(vec![list_of("s", &[("a", definition), ("good", GOOD)])]);
+        let (_, _, read) =
+            write(&list, &request(Revision::V2025_06_18, View::Server(0)), |_, _| true);
+        assert_eq!(names(&read), ["good"], "{definition}");
+        assert!(list.params(0, 0).is_empty());
     }
 }
 
 #[test]
 fn a_list_is_written_without_allocation() {
     let list = list();
+    list.read_all().expect("good definitions");
     let mut out = Vec::with_capacity(8_192);
     let request = request(Revision::V2026_07_28, View::Federated);
     let seen = allocation_counter::measure(|| {
