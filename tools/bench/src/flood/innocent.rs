@@ -24,8 +24,9 @@ use crate::report::Spread;
 const KEPT_MAX: f64 = 0.4;
 /// Connections of the first and of the largest flood.
 const CONNECTIONS: (usize, usize) = (256, 4_096);
-/// Between the drop's beginning and the measurement: what was under way is over by then.
-const SETTLE: Duration = Duration::from_millis(1_000);
+/// Between the drop's beginning and the measurement: what was under way is over by then, and the disk has
+/// done with the records of what was refused before the drop.
+const SETTLE: Duration = Duration::from_millis(5_000);
 /// And for the handshake of each connection that floods.
 const HANDSHAKE: Duration = Duration::from_millis(1);
 const SHOT_MS_TO_CALIBRATE: u64 = 1_500;
