@@ -50,13 +50,24 @@ pub struct Writer {
     thread: Mutex<Option<JoinHandle<Result<Checkpoint, LogFault>>>>,
 }
 
+/// Where groups are put together. Made before a process frees anything, it is of memory that nobody has had:
+/// it need not be wiped, and is not touched until it is used.
+#[derive(Debug)]
+pub struct GroupMemory(Aligned);
+
+impl Default for GroupMemory {
+    fn default() -> Self {
+        Self(Aligned::new(GROUP_BYTES_MAX))
+    }
+}
+
 /// Opens the log, recovers it if need be, starts its thread, and waits until its first record of this
 /// start is durable.
 ///
 /// # Errors
 /// See [`StartFault`]: what a log that cannot be trusted or written needs.
 pub fn start(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
-    let (writer, lanes) = open(config)?;
+    let (writer, lanes) = open(config, GroupMemory::default())?;
     writer.wait_until_written()?;
     Ok((writer, lanes))
 }
@@ -66,12 +77,13 @@ pub fn start(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
 ///
 /// # Errors
 /// What a log that cannot be trusted needs.
-pub fn open(config: Config) -> Result<(Writer, Vec<Lane>), StartFault> {
+pub fn open(
+    config: Config,
+    GroupMemory(group): GroupMemory,
+) -> Result<(Writer, Vec<Lane>), StartFault> {
     check(&config)?;
     let dir = config.dir.clone();
     let fault = |error| io_fault("thread", &dir, error);
-    // First of all: of memory that nobody has had it need not be wiped, and is not touched until it is used.
-    let group = Aligned::new(GROUP_BYTES_MAX);
     let disk = Arc::new(Disk::open(&config.dir)?);
     let opened = opening::open(&disk, &config)?;
     let shared = Arc::new(Shared::new());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use dataplane_audit::{BootId, DigestKey, NoteSigner};
-use dataplane_audit_writer::{Lane, LossAcceptance, Writer};
+use dataplane_audit_writer::{GroupMemory, Lane, LossAcceptance, Writer};
 use dataplane_auth::MissBudget;
 use dataplane_drops::Drops;
 use dataplane_pipeline::Resources;
@@ -62,7 +62,8 @@ impl Gateway {
         let processors = processors(settings)?;
         let steering = steering::Loading::begin(processors.len());
         capabilities::give_up().context("capabilities cannot be given up")?;
-        // Before anything is freed: of memory that nobody has had its tables need not be wiped.
+        // Before anything is freed: of memory that nobody has had these need not be wiped.
+        let log_memory = GroupMemory::default();
         let drop_keys = dataplane_drops::Keys::new(random()?);
         let drops = Drops::new(dataplane_drops::Settings::default(), drop_keys);
         let drops = drops.context("the ladder")?;
@@ -72,7 +73,7 @@ impl Gateway {
         let signer = NoteSigner::from_seed(&origin, &keys.log).context("the log's key")?;
         let log_key = signer.verifier().to_text();
         // One lane for each core, and one for the ladder's thread.
-        let open = || open_log(settings, signer, boot, processors.len() + 1);
+        let open = || open_log(settings, signer, boot, processors.len() + 1, log_memory);
         let ready = || Ready::new(settings, &dirs, &identity);
         let ((log, mut lanes), ready) = beside(open, ready)?;
         let mut ready = ready?;
@@ -264,6 +265,7 @@ fn open_log(
     signer: NoteSigner,
     boot: BootId,
     lanes: usize,
+    memory: GroupMemory,
 ) -> anyhow::Result<(Arc<Writer>, Vec<Lane>)> {
     let dir = settings.data_dir.join("audit");
     let mut config = dataplane_audit_writer::Config::new(dir, signer, boot, lanes);
@@ -271,7 +273,7 @@ fn open_log(
         losses: settings.accept_audit_loss.clone(),
         operator: "the gateway's command line".to_owned(),
     });
-    let (log, lanes) = dataplane_audit_writer::open(config).context("the audit log")?;
+    let (log, lanes) = dataplane_audit_writer::open(config, memory).context("the audit log")?;
     Ok((Arc::new(log), lanes))
 }
 
