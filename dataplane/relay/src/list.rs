@@ -142,7 +142,7 @@ impl ToolList {
                 place,
                 federated: [&prefix, tool.name].concat().into(),
                 plain_at: prefix.len(),
-                definition: tool.definition,
+                definition: trimmed(tool.definition),
                 read: OnceLock::new(),
             });
             list.tools.extend(tools);
@@ -248,7 +248,9 @@ impl ToolList {
                 View::Federated => &tool.federated,
                 View::Server(_) => tool.plain(),
             };
-            let (head, tail) = tool.around_name(read);
+            let definition = tool.definition.as_bytes();
+            let head = definition.get(..read.name.start).unwrap_or_default();
+            let tail = definition.get(read.name.end..).unwrap_or_default();
             let written = out.len() - before;
             let length = head.len() + name.len() + tail.len() + 3;
             if page.tools > 0 && written + length > request.page_bytes_max {
@@ -258,13 +260,19 @@ impl ToolList {
             if page.tools > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(head);
             write_string(out, name);
-            out.extend_from_slice(tail.as_bytes());
+            out.extend_from_slice(tail);
             page.tools += 1;
         }
         page
     }
+}
+
+/// The object alone. None that was approved has white space around it.
+fn trimmed(definition: String) -> String {
+    let object = definition.trim_ascii();
+    if object.len() == definition.len() { definition } else { object.to_owned() }
 }
 
 impl Tool {
@@ -278,20 +286,15 @@ impl Tool {
             let parser = parser.get_or_insert_with(|| Parser::new(Limits::ANSWER));
             let read = parser.with_document(self.definition.as_bytes(), |document| {
                 let name = document.get(0, "name")?;
-                let params = || ParamHeader::of_document(document).map(Into::into);
-                (document.text(name)? == self.plain())
-                    .then(|| Read { name: document.extent(name).range(), params: params() })
+                let named = document.text(name)? == self.plain();
+                named.then(|| Read {
+                    name: document.extent(name).range(),
+                    params: ParamHeader::of_document(document).map(Into::into),
+                })
             });
             read?.ok_or(ListFaultKind::Name)
         };
         self.read.get_or_init(read).as_ref()
-    }
-
-    /// Nothing but white space can stand around an object that was read.
-    fn around_name(&self, read: &Read) -> (&str, &str) {
-        let head = self.definition.get(..read.name.start).unwrap_or_default();
-        let tail = self.definition.get(read.name.end..).unwrap_or_default();
-        (head.trim_ascii_start(), tail.trim_ascii_end())
     }
 }
 

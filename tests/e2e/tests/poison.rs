@@ -22,7 +22,7 @@ use dataplane_bundle::{
 };
 use dataplane_telemetry::WallNanos;
 use serde_json::json;
-use tests_fixtures::stack::{Place, Process, binary, free_port, get, wait_until};
+use tests_fixtures::stack::{Place, Process, binary, free_port, get, metric, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -151,12 +151,6 @@ fn case(role: &str, expect: Expect) -> SelfTest {
     }
 }
 
-fn metric(admin: &str, name: &str) -> Option<u64> {
-    let page = get(admin, "/metrics").ok()?.body;
-    let line = page.lines().find(|line| line.split(' ').next() == Some(name))?;
-    line.split(' ').nth(1)?.parse().ok()
-}
-
 /// A gateway, and a control plane of the test's own.
 struct Scene {
     place: Place,
@@ -232,7 +226,7 @@ impl Scene {
     }
 
     fn in_force(&self) -> Option<u64> {
-        metric(&self.admin, "portcullis_bundle_revision")
+        metric(&self.admin, "portcullis_bundle_revision").ok()
     }
 
     fn until_in_force(&self, revision: u64) {
@@ -275,7 +269,7 @@ fn a_signed_bundle_that_is_wrong_is_refused_with_its_reason() {
     let unfit = scene.push(4, table, &unfit, &[]).unwrap_err();
     assert!(!unfit.is_empty() && unfit != broken, "{unfit}");
     assert_eq!(scene.in_force(), Some(1), "a refused bundle decides");
-    assert_eq!(metric(&scene.admin, "portcullis_bundles_refused_total"), Some(3));
+    assert_eq!(metric(&scene.admin, "portcullis_bundles_refused_total").unwrap(), 3);
     assert_eq!(get(&scene.admin, "/readyz").unwrap().status, 200);
     let log = scene.gateway.log_text();
     assert!(log.contains(&lying), "the log does not say why: {log}");
@@ -315,7 +309,7 @@ fn a_bundle_by_which_the_gateway_dies_twice_is_left_until_a_newer_one_comes() {
     println!("dead, started again and back on the last good bundle after {back_ms} ms");
     assert!(back_ms < 2_000, "{back_ms} ms");
     assert_eq!(get(&scene.admin, "/readyz").unwrap().status, 200);
-    assert_eq!(metric(&scene.admin, "portcullis_bundle_backed_out_revision"), Some(2));
+    assert_eq!(metric(&scene.admin, "portcullis_bundle_backed_out_revision").unwrap(), 2);
     let log = scene.gateway.log_text();
     assert!(log.contains("backed out of revision 2: crashed"), "{log}");
     // The control plane sends it again, and hears why it is not taken; also after the next start.
@@ -335,7 +329,7 @@ fn a_bundle_by_which_the_gateway_dies_twice_is_left_until_a_newer_one_comes() {
         scene.until_in_force(1);
     }
     scene.push_good(3);
-    assert_eq!(metric(&scene.admin, "portcullis_bundle_backed_out_revision"), Some(0));
+    assert_eq!(metric(&scene.admin, "portcullis_bundle_backed_out_revision").unwrap(), 0);
     scene.gateway.restart().unwrap();
     scene.until_in_force(3);
     scene.end();

@@ -109,6 +109,18 @@ impl Compiled {
         let configuration = Configuration::new(bundle(spec, &catalog)).unwrap();
         Self { configuration: Arc::new(configuration), keys }
     }
+
+    /// As a box makes it ready that starts from its disk, with what `edit` makes of the catalog there.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn on_disk(spec: &WorldSpec, edit: impl FnOnce(&mut Catalog)) -> Self {
+        let (mut catalog, keys) = catalog(spec);
+        edit(&mut catalog);
+        let configuration = Configuration::known(bundle(spec, &catalog)).unwrap();
+        Self { configuration: Arc::new(configuration), keys }
+    }
 }
 
 /// What the cores of one box share.

@@ -5,7 +5,7 @@ use dataplane_bundle::{Era, Kill, KillTarget, Per, Quota, Rate};
 use dataplane_telemetry::WallNanos;
 use serde_json::{Value, json};
 use tests_sim::http::{call, initialize, legacy, legacy_server, message, modern, ok, post, result};
-use tests_sim::{Client, Reply, Seed, World, WorldSpec};
+use tests_sim::{Client, Compiled, Reply, Seed, World, WorldSpec};
 
 fn ask(world: &mut World, client: &mut Client, request: &[u8]) -> Reply {
     client.send(world, request, &mut |request: &[u8]| Some(result(request, "done")));
@@ -99,17 +99,34 @@ fn a_denial_by_arguments_names_its_rule() {
 #[test]
 fn lists_show_what_may_be_called() {
     let mut world = World::new(&WorldSpec::default());
-    let names = |world: &mut World, caller: &str, path: &str| -> Vec<String> {
-        let key = world.key(caller).to_owned();
-        let mut client = Client::new(world);
-        let reply = ask(world, &mut client, &modern(path, &key, json!(1), "tools/list", json!({})));
-        let tools = reply.json()["result"]["tools"].as_array().cloned().unwrap_or_default();
-        tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
-    };
-    assert_eq!(names(&mut world, "ann", "/mcp"), ["crm__get_orders", "crm__refund"]);
-    assert_eq!(names(&mut world, "ann", "/servers/crm/mcp"), ["get_orders", "refund"]);
-    assert!(names(&mut world, "bob", "/mcp").is_empty());
-    assert!(names(&mut world, "bob", "/servers/crm/mcp").is_empty());
+    assert_eq!(listed(&mut world, "ann", "/mcp"), ["crm__get_orders", "crm__refund"]);
+    assert_eq!(listed(&mut world, "ann", "/servers/crm/mcp"), ["get_orders", "refund"]);
+    assert!(listed(&mut world, "bob", "/mcp").is_empty());
+    assert!(listed(&mut world, "bob", "/servers/crm/mcp").is_empty());
+}
+
+fn listed(world: &mut World, caller: &str, path: &str) -> Vec<String> {
+    let key = world.key(caller).to_owned();
+    let mut client = Client::new(world);
+    let reply = ask(world, &mut client, &modern(path, &key, json!(1), "tools/list", json!({})));
+    let tools = reply.json()["result"]["tools"].as_array().cloned().unwrap_or_default();
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_start_lists_what_it_listed_before_but_what_it_cannot_read() {
+    let mut world = World::new(&WorldSpec::default());
+    let before = listed(&mut world, "ann", "/mcp");
+    world.deploy(&Compiled::on_disk(&WorldSpec::default(), |_| {}));
+    assert_eq!(listed(&mut world, "ann", "/mcp"), before);
+    world.configuration.read_definitions().unwrap();
+    // As if another release had taken it.
+    world.deploy(&Compiled::on_disk(&WorldSpec::default(), |catalog| {
+        catalog.servers[0].tools[0].definition = r#"{"name":"another"}"#.into();
+    }));
+    assert_eq!(listed(&mut world, "ann", "/mcp"), ["crm__refund"]);
+    let fault = world.configuration.read_definitions().unwrap_err().to_string();
+    assert!(fault.contains("crm/get_orders"), "{fault}");
 }
 
 #[test]
