@@ -130,7 +130,11 @@ impl Emulator {
                 let net = format!("net{wire}{end}");
                 command.args(["-netdev", &format!("hubport,id={net},hubid={wire}")]);
                 let address = format!("52:54:00:00:{wire:02x}:{end:02x}");
-                let device = format!("{},netdev={net},mac={address},romfile=", driver.device);
+                // The virtual functions of one of them take two places, so far behind it.
+                let place = 2 + 4 * wire + 2 * end;
+                let device = driver.device;
+                let device =
+                    format!("{device},netdev={net},mac={address},romfile=,addr={place:#x}");
                 command.args(["-device", &device]);
             }
         }
