@@ -40,6 +40,7 @@ pub enum Unfit {
 #[derive(Debug)]
 pub struct Configuration {
     pub revision: Revision,
+    /// Servers and tools in the table's order. Definitions of tools are empty here: they are in the list.
     pub catalog: Catalog,
     pub table: Table,
     pub(crate) servers: Vec<Upstream>,

@@ -130,7 +130,7 @@ impl Emulator {
                 let net = format!("net{wire}{end}");
                 command.args(["-netdev", &format!("hubport,id={net},hubid={wire}")]);
                 let address = format!("52:54:00:00:{wire:02x}:{end:02x}");
-                // The virtual functions of one of them take two places, so far behind it.
+                // Each igb has virtual functions 16 places behind it, and they take two.
                 let place = 2 + 4 * wire + 2 * end;
                 let device = driver.device;
                 let device =
