@@ -191,6 +191,8 @@ fn what_has_ended_passes_within_50_ms_under_load() {
     serve(&net);
     let mut waited = Vec::new();
     for world in WORLDS {
+        // What asks for a neighbour may be lost in a flood, and is asked again a second later.
+        assert!(Connection::new(&net, world.to).answered(PATIENCE), "{}", world.to);
         waited.extend(world.under_flood(&net, &mut card, |card| {
             let one = |_| first_past_the_end(&net, card, &world);
             (0..5).map(one).collect::<Vec<_>>()
