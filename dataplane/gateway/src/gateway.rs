@@ -78,10 +78,7 @@ impl Gateway {
         let ((log, mut lanes), ready) = beside(open, ready)?;
         let mut ready = ready?;
         let ladders_lane = lanes.pop().context("the audit log has no lane for the ladder")?;
-        let mailboxes = processors.iter().map(|_| Mailbox::new());
-        let mailboxes = Arc::new(mailboxes.collect::<std::io::Result<Vec<_>>>()?);
-        let snapshots: Vec<_> =
-            processors.iter().map(|_| Arc::new(Mutex::new(Snapshot::default()))).collect();
+        let (mailboxes, snapshots) = of_each_core(processors.len())?;
         let ladder = Ladder::start(ladder::Start {
             drops,
             keys: drop_keys,
@@ -122,11 +119,7 @@ impl Gateway {
         config.cores = u16::try_from(cores.len()).unwrap_or(u16::MAX);
         config.log_key = log_key;
         let link = start_link(config, &hub, settings, &log)?;
-        let is_connected = Arc::clone(&link);
-        let is_connected = Box::new(move || is_connected.link().connected);
-        let is_steered = steering.is_at_work();
-        let admin = Admin::bind(settings.admin_listen, Arc::clone(&hub), is_connected, is_steered)?;
-        std::thread::Builder::new().name("admin".into()).spawn(move || admin.serve())?;
+        start_admin(settings.admin_listen, &hub, &link, &steering)?;
         Ok(Self { cores, hub, link, certificate, log, steering })
     }
 
@@ -195,11 +188,12 @@ struct Shared {
     drop_keys: dataplane_drops::Keys,
     certificate: Arc<rustls::ServerConfig>,
     mailboxes: Arc<Vec<Mailbox>>,
-    snapshots: Vec<Arc<Mutex<Snapshot>>>,
+    snapshots: Snapshots,
     ear: Ear,
 }
 
 type Core = JoinHandle<std::io::Result<()>>;
+type Snapshots = Vec<Arc<Mutex<Snapshot>>>;
 
 impl Shared {
     /// Starts a core on each processor, and hands out their listeners once more.
@@ -287,6 +281,27 @@ fn start_link(
     let sink = Arc::clone(hub) as Arc<dyn dataplane_sync::Sink>;
     let link = dataplane_sync::start(config, sink, Some(Box::new(records)));
     Ok(Arc::new(link.context("the channel to the control plane")?))
+}
+
+/// What operators and probes ask.
+fn start_admin(
+    listen: SocketAddr,
+    hub: &Arc<Hub>,
+    link: &Arc<dataplane_sync::Handle>,
+    steering: &Steering,
+) -> anyhow::Result<()> {
+    let link = Arc::clone(link);
+    let is_connected = Box::new(move || link.link().connected);
+    let admin = Admin::bind(listen, Arc::clone(hub), is_connected, steering.is_at_work())?;
+    std::thread::Builder::new().name("admin".into()).spawn(move || admin.serve())?;
+    Ok(())
+}
+
+/// Where each core is told, and where it tells.
+fn of_each_core(cores: usize) -> std::io::Result<(Arc<Vec<Mailbox>>, Snapshots)> {
+    let mailboxes = (0..cores).map(|_| Mailbox::new()).collect::<std::io::Result<_>>()?;
+    let snapshots = (0..cores).map(|_| Arc::new(Mutex::new(Snapshot::default()))).collect();
+    Ok((Arc::new(mailboxes), snapshots))
 }
 
 /// The network card's program, where one is asked for. Without it the gateway refuses by itself.

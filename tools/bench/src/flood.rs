@@ -105,14 +105,18 @@ pub(crate) fn run(
     let net = Net::new().context("NOT MEASURED: this machine gives no network namespaces")?;
     let mut material = Material::new()?;
     if keep {
-        material.place.keep();
-        eprintln!("kept in {}", material.place.path("").display());
+        material.keep();
     }
     net.at_gateway(|| {
         let innocent = Innocent { rate: flood.rate.max(1), connections: flood.connections.max(1) };
         let rig = Rig::start(&net, &material, cores, tools, innocent)?;
         if !place::take(cores.load)? {
             conditions.push("Without priority (nice) for want of the privilege.".to_owned());
+        }
+        let completions = place::Completions::where_begun(&material.place.path(""));
+        if let Err(why) = &completions {
+            conditions
+                .push(format!("Writes to the disk end where the kernel has them end: {why:#}."));
         }
         conditions.push(format!(
             "Gateway and the receiving of its packets on processor {}; clients, servers and the \

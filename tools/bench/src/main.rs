@@ -173,8 +173,7 @@ impl Setting {
         let mut conditions = conditions(rig, kinds)?;
         let mut material = Material::new()?;
         if rig.keep {
-            material.place.keep();
-            eprintln!("kept in {}", material.place.path("").display());
+            material.keep();
         }
         let origin = Origin::start(&material, cores, rig.tools)?;
         let mut targets = Vec::new();

@@ -1,6 +1,6 @@
 //! What all targets share: one certificate, one token, one folder on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -20,12 +20,17 @@ pub(crate) const ISSUER: &str = "https://idp.bench.invalid/agents";
 pub(crate) const TENANT: &str = "acme-eu";
 /// An ordinary access token's length; group names fill it up.
 const TOKEN_BYTES: usize = 1_028;
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
 /// Longer than any run.
 const TOKEN_TTL_S: u64 = 86_400;
 
 /// Made anew for each run.
 pub(crate) struct Material {
     pub place: Place,
+    /// The control plane's: it copies records as fast as it may, and its disk is not the gateway's where
+    /// it is another machine.
+    pub elsewhere: Place,
     /// PEM files: the chain, the key, and both in one as HAProxy reads them.
     pub chain: PathBuf,
     pub key: PathBuf,
@@ -46,6 +51,7 @@ impl Material {
         let certificate = CertificateDer::from(made.cert.der().to_vec());
         let issuer = Issuer::new(ISSUER, Algorithm::Es256)?;
         Ok(Self {
+            elsewhere: elsewhere(&place)?,
             chain: place.write("chain.pem", &chain_pem)?,
             key: place.write("key.pem", &key_pem)?,
             both: place.write("both.pem", &format!("{chain_pem}{key_pem}"))?,
@@ -55,6 +61,14 @@ impl Material {
             issuer,
             place,
         })
+    }
+
+    /// Leaves what the run has written.
+    pub(crate) fn keep(&mut self) {
+        self.place.keep();
+        self.elsewhere.keep();
+        let folders = [&self.place, &self.elsewhere].map(|one| one.path("").display().to_string());
+        eprintln!("kept in {} and {}", folders[0], folders[1]);
     }
 
     /// A token as [`Material::token`], of another agent.
@@ -72,6 +86,13 @@ impl Material {
     pub(crate) fn short_token_of(&self, tenant: &str, agent: &str) -> anyhow::Result<String> {
         self.issuer.token(&claims(tenant, agent, &[]), TOKEN_TTL_S)
     }
+}
+
+fn elsewhere(place: &Place) -> anyhow::Result<Place> {
+    let folder = place.path("control");
+    let name = place.path("").file_name().context("a folder without a name")?.to_owned();
+    let memory = Path::new(MEMORY).join(name);
+    Place::at(&memory, false).or_else(|_| Place::at(&folder, false))
 }
 
 fn token(issuer: &Issuer, tenant: &str, agent: &str) -> anyhow::Result<String> {

@@ -3,6 +3,8 @@
 //! A child inherits both from the thread that starts it, with all the threads that it makes later.
 //! So a thread takes the child's place, starts it, and goes back to its own.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Context;
 use rustix::process::{getpriority_process, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -62,6 +64,42 @@ pub(crate) fn on<T>(core: usize, start: impl FnOnce() -> anyhow::Result<T>) -> a
     sched_setaffinity(None, &before).context("sched_setaffinity")?;
     started
 }
+
+/// A disk that ends a write on the processor that began it, as one with a queue for each does. Dropped,
+/// it is as it was.
+pub(crate) struct Completions {
+    setting: PathBuf,
+    before: String,
+}
+
+impl Completions {
+    /// Of the disk below this folder. On a disk with one queue, what a write's end still has to do waits
+    /// for whatever runs on the processor that takes its interrupts.
+    ///
+    /// # Errors
+    /// When there is no such disk, or it may not be set.
+    pub(crate) fn where_begun(folder: &Path) -> anyhow::Result<Self> {
+        let device = rustix::fs::stat(folder)?.st_dev;
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let disk = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))?;
+        // A partition's is its disk's.
+        let setting = disk.ancestors().take(2).map(|disk| disk.join("queue/rq_affinity"));
+        let setting = setting.into_iter().find(|setting| setting.is_file());
+        let setting = setting.context("a disk without queues")?;
+        let before = std::fs::read_to_string(&setting)?;
+        std::fs::write(&setting, COMPLETE_WHERE_BEGUN)?;
+        Ok(Self { setting, before })
+    }
+}
+
+impl Drop for Completions {
+    fn drop(&mut self) {
+        let _ = std::fs::write(&self.setting, &self.before);
+    }
+}
+
+/// `rq_affinity` of the kernel's `Documentation/ABI/stable/sysfs-block`.
+const COMPLETE_WHERE_BEGUN: &str = "2";
 
 #[cfg(test)]
 mod tests {

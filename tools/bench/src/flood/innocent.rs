@@ -205,6 +205,8 @@ fn shoot(
     let came = came()?.since(before);
     drop((offender, load));
     if flood.is_some() {
+        // What was under way when the flood ended would climb again.
+        rig.rest()?;
         rig.forgive()?;
     }
     let busy = spent as f64 / tally.elapsed_ns as f64;

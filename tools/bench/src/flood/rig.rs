@@ -178,7 +178,8 @@ impl<'a> Rig<'a> {
         let order = json!({"what": "all", "reason": "the next round"});
         self.plane.rest.post("/v1/drops/release", &order)?;
         wait_until(PATIENCE, "the release of all drops", || {
-            (metric(&self.with_card, &DROP_ENTRIES).ok()? == 0).then_some(())
+            let entries = |gateway| metric(gateway, &DROP_ENTRIES).ok();
+            (entries(&self.with_card)? + entries(&self.without)? == 0).then_some(())
         })
     }
 
