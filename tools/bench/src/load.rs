@@ -4,12 +4,13 @@
 //! latency counts from there: a target that stalls is charged for every call that should have been
 //! sent meanwhile (no coordinated omission). How late the generator itself was is kept apart.
 
+mod tally;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use hdrhistogram::Histogram;
 use rustls::ClientConfig;
 
 use crate::answer;
@@ -18,8 +19,8 @@ use crate::clock::now_ns;
 use crate::mix::{FIRST_ID, Script};
 use crate::poll::{Interest, Poll, Ready};
 
-/// The longest latency that is told apart from longer ones.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
+pub(crate) use tally::Tally;
+
 /// How long answers may take after the last job of a shot was sent.
 const DRAIN_NS: u64 = 5_000_000_000;
 
@@ -56,43 +57,6 @@ struct Job {
     step: usize,
     id: u64,
     since_ns: u64,
-}
-
-/// What a shot came to.
-#[derive(Debug)]
-pub(crate) struct Tally {
-    pub done: u64,
-    pub failed: u64,
-    /// Jobs that were due and could not be sent before the end.
-    pub unsent: u64,
-    pub first_failure: Option<String>,
-    /// Connections that the target closed in between.
-    pub reconnects: u64,
-    pub elapsed_ns: u64,
-    pub latency: Histogram<u64>,
-    /// How late jobs were sent though a connection was free: the generator's own fault.
-    pub lag: Histogram<u64>,
-}
-
-impl Tally {
-    fn new() -> anyhow::Result<Self> {
-        let histogram = || Histogram::new_with_max(LATENCY_NS_MAX, 3);
-        Ok(Self {
-            done: 0,
-            failed: 0,
-            unsent: 0,
-            first_failure: None,
-            reconnects: 0,
-            elapsed_ns: 0,
-            latency: histogram()?,
-            lag: histogram()?,
-        })
-    }
-
-    fn fail(&mut self, why: &anyhow::Error) {
-        self.failed += 1;
-        self.first_failure.get_or_insert_with(|| format!("{why:#}"));
-    }
 }
 
 /// When a shot starts jobs.
@@ -191,7 +155,7 @@ impl Load {
     }
 
     fn shoot(&mut self, script: &Script, mut schedule: Schedule) -> anyhow::Result<Tally> {
-        let mut tally = Tally::new()?;
+        let mut tally = Tally::new(schedule.begun_ns, schedule.end_ns)?;
         let mut ready = Vec::new();
         let mut had_idle = true;
         loop {
@@ -325,8 +289,7 @@ impl Load {
         if let Err(fault) = checked {
             tally.fail(&fault);
         } else if over {
-            tally.done += 1;
-            tally.latency.saturating_record(now_ns() - job.since_ns);
+            tally.finish(job.since_ns, now_ns());
         }
         if over {
             lane.job = None;

@@ -11,6 +11,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Before ordinary processes of this machine, so that they disturb less.
 pub(crate) const NICE: i32 = -10;
+/// Starts a program by another policy of scheduling (Debian's util-linux, essential).
+const CHRT: &str = "/usr/bin/chrt";
 
 /// The processors of a run.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +67,14 @@ pub(crate) fn on<T>(core: usize, start: impl FnOnce() -> anyhow::Result<T>) -> a
     started
 }
 
+/// What to execute so that `program` gets only the time that nobody else wants, whatever its priority.
+pub(crate) fn behind(program: &Path, words: &[String]) -> (PathBuf, Vec<String>) {
+    let program = program.display().to_string();
+    let mut all = ["--idle", "0", &program].map(str::to_owned).to_vec();
+    all.extend_from_slice(words);
+    (PathBuf::from(CHRT), all)
+}
+
 /// A disk that ends a write on the processor that began it, as one with a queue for each does. Dropped,
 /// it is as it was.
 pub(crate) struct Completions {
@@ -85,7 +95,10 @@ impl Completions {
         // A partition's is its disk's.
         let setting = disk.ancestors().take(2).map(|disk| disk.join("queue/rq_affinity"));
         let setting = setting.into_iter().find(|setting| setting.is_file());
-        let setting = setting.context("a disk without queues")?;
+        Ok(Self::set(setting.context("a disk without queues")?)?)
+    }
+
+    fn set(setting: PathBuf) -> std::io::Result<Self> {
         let before = std::fs::read_to_string(&setting)?;
         std::fs::write(&setting, COMPLETE_WHERE_BEGUN)?;
         Ok(Self { setting, before })
@@ -117,6 +130,25 @@ mod tests {
         let shown = on(core, show).unwrap().stdout;
         assert_eq!(String::from_utf8_lossy(&shown).trim(), format!("Cpus_allowed_list:\t{core}"));
         assert_eq!(sched_getaffinity(None).unwrap(), ours);
+    }
+
+    #[test]
+    fn what_is_behind_is_of_the_idle_class() {
+        let own = ["-c".to_owned(), "chrt --pid $$".to_owned()];
+        let (program, words) = behind(Path::new("/bin/sh"), &own);
+        let shown = Command::new(program).args(words).output().unwrap().stdout;
+        assert!(String::from_utf8_lossy(&shown).contains("SCHED_IDLE"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_disk_is_set_back() {
+        let place = tests_fixtures::stack::Place::new("bench-disk").unwrap();
+        let setting = place.write("rq_affinity", "1\n").unwrap();
+        let read = || std::fs::read_to_string(&setting).unwrap();
+        let completions = Completions::set(setting.clone()).unwrap();
+        assert_eq!(read(), "2");
+        drop(completions);
+        assert_eq!(read(), "1\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! enrols, takes the bundle, and serves. Both are built binaries; nothing is linked in.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,10 +19,6 @@ use crate::rest::Rest;
 
 /// How long a process may take to be ready. Discovery alone may take 20 s by its own time-out.
 const READY: Duration = Duration::from_secs(60);
-/// Starts a program with less priority (Debian's coreutils, essential).
-const NICE: &str = "/usr/bin/nice";
-/// Back to where processes usually are: the load must not wait while records are copied.
-const BEHIND_LOAD: &str = "10";
 /// More calls than any run makes: the bucket is taken from on each, and never refuses.
 const QUOTA: &str = "1000000/s";
 
@@ -199,11 +195,7 @@ fn start_control(material: &Material) -> anyhow::Result<(Process, Rest, SocketAd
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let quic = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let data = material.elsewhere.path("control");
-    let program = binary("portcullis-control")?;
     let words = [
-        "-n".to_owned(),
-        BEHIND_LOAD.to_owned(),
-        program.display().to_string(),
         "--data-dir".to_owned(),
         data.display().to_string(),
         "--listen".to_owned(),
@@ -211,8 +203,10 @@ fn start_control(material: &Material) -> anyhow::Result<(Process, Rest, SocketAd
         "--quic-listen".to_owned(),
         quic.to_string(),
     ];
+    // It copies records all the time, and the load must not wait meanwhile: it is another machine's.
+    let (program, words) = place::behind(&binary("portcullis-control")?, &words);
     let log = material.place.path("control.log");
-    let mut control = Process::start("control", Path::new(NICE), &words, &[], &log)?;
+    let mut control = Process::start("control", &program, &words, &[], &log)?;
     let token = data.join("bootstrap-token");
     let mut rest = Rest { address, token: String::new() };
     control.until(READY, "answer of the REST API", || {

@@ -60,6 +60,7 @@ pub(super) fn measure(
 
 fn accept(rig: &Rig<'_>, shot: Duration) -> anyhow::Result<(u64, f64)> {
     let gateway = &rig.without;
+    rig.afresh()?;
     let before = rig::drops(gateway)?;
     let mut offender = rig.net.at_clients(|| rig.offend(gateway, Net::CLIENTS[1], ACCEPTED))?;
     rig.until_dropping(gateway, before)?;
@@ -68,19 +69,18 @@ fn accept(rig: &Rig<'_>, shot: Duration) -> anyhow::Result<(u64, f64)> {
     std::thread::sleep(shot);
     let (came, spent) = (offender.came()?.since(before), rig.spent_ns(gateway)? - spent);
     drop(offender);
-    rig.forgive()?;
     ensure!(came.refused > 0 && came.answered == 0, "not refused: {came:?}");
     Ok((came.refused, spent as f64 / came.refused as f64))
 }
 
 fn drop_syns(rig: &Rig<'_>, shot: Duration) -> anyhow::Result<(u64, f64)> {
     let gateway = &rig.with_card;
+    rig.afresh()?;
     address_is_dropped(rig, gateway)?;
     let (before, spent) = (rig::dropped_packets(gateway)?, rig.spent_ns(gateway)?);
     rig.net.at_clients(|| send_syns(gateway.address, shot))?;
     let spent = rig.spent_ns(gateway)?.saturating_sub(spent);
     let dropped = rig::dropped_packets(gateway)? - before;
-    rig.forgive()?;
     ensure!(dropped >= DROPPED_MIN, "only {dropped} packets were dropped at the card");
     Ok((dropped, spent as f64 / dropped as f64))
 }

@@ -44,6 +44,7 @@ pub(super) fn measure(
     progress: &mut impl FnMut(&str),
 ) -> anyhow::Result<Outcome> {
     let gateway = &rig.with_card;
+    rig.afresh()?;
     let (mut load, script) = rig.net.at_inside(|| rig.agents(gateway))?;
     let (before, drops) = (rig::dropped_packets(gateway)?, rig::drops(gateway)?);
     let mut offender = rig.net.at_inside(|| rig.offend(gateway, Net::INSIDE[1], OFFENDS))?;
@@ -56,7 +57,6 @@ pub(super) fn measure(
     let address = explained(rig)?;
     drop((offender, load));
     let dropped_packets = rig::dropped_packets(gateway)? - before;
-    rig.forgive()?;
     progress(&format!("behind a NAT: {} calls, {} failed; {came:?}", tally.done, tally.failed));
     ensure!(dropped_packets > 0, "nothing of the offender was dropped");
     Ok(Outcome {

@@ -6,7 +6,7 @@
 //! processor, where the offender gets only the time that nobody else wants.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,8 +33,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Gateways that spend less in a look than this have nothing to do but their looks: 2 % of a processor each.
 const LOOK: Duration = Duration::from_millis(500);
 const IDLE_NS: u64 = 20_000_000;
-/// Lets a program run only when nobody else wants the processor (Debian's util-linux, essential).
-const IDLE: &str = "/usr/bin/chrt";
 
 /// A running rig. Dropped, it ends.
 pub(super) struct Rig<'a> {
@@ -140,7 +138,7 @@ impl<'a> Rig<'a> {
         from: IpAddr,
         manner: Manner,
     ) -> anyhow::Result<Offender> {
-        let own = std::env::current_exe()?.display().to_string();
+        let own = std::env::current_exe()?;
         let words = [
             ("--to", gateway.address.to_string()),
             ("--from", from.to_string()),
@@ -150,10 +148,11 @@ impl<'a> Rig<'a> {
             ("--at-once", manner.at_once.to_string()),
             ("--patience-ms", manner.patience_ms.to_string()),
         ];
-        let mut all = ["--idle", "0", &own, "offender"].map(str::to_owned).to_vec();
-        all.extend(words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        let words = words.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        let words: Vec<String> = std::iter::once("offender".to_owned()).chain(words).collect();
+        let (program, words) = place::behind(&own, &words);
         let log = self.material.place.path(&format!("offender-{}.log", crate::clock::now_ns()));
-        let start = || Process::start("offender", Path::new(IDLE), &all, &[], &log);
+        let start = || Process::start("offender", &program, &words, &[], &log);
         Ok(Offender { process: place::on(self.cores.load, start)? })
     }
 
@@ -168,6 +167,16 @@ impl<'a> Rig<'a> {
         let mut load = Load::new(gateway.address, tls, self.tokens.len())?;
         load.warm_up(&script)?;
         Ok((load, script))
+    }
+
+    /// The same beginning for all: both gateways at rest, and nobody dropped. What is under way when a
+    /// flood ends would climb again, so rest comes first.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub(super) fn afresh(&self) -> anyhow::Result<()> {
+        self.rest()?;
+        self.forgive()
     }
 
     /// Ends all that is dropped, and forgets that anybody climbed.
@@ -185,10 +194,7 @@ impl<'a> Rig<'a> {
 
     /// Waits until the disk has what was written and both gateways have nothing to do: after a flood that
     /// was recorded, a log has its next segments to write.
-    ///
-    /// # Errors
-    /// When they do not come to rest.
-    pub(super) fn rest(&self) -> anyhow::Result<()> {
+    fn rest(&self) -> anyhow::Result<()> {
         rustix::fs::sync();
         let spent = || Ok(self.spent_ns(&self.with_card)? + used_ns(&self.without)?);
         let mut before: anyhow::Result<u64> = spent();

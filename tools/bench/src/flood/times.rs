@@ -68,7 +68,7 @@ pub(super) fn measure(
     progress: &mut impl FnMut(&str),
 ) -> anyhow::Result<Outcome> {
     rig.apply(LIMIT, LADDER)?;
-    rig.forgive()?;
+    rig.afresh()?;
     let paths = portcullis::paths(&rig.material.short_token_of(TENANT, "one")?);
     let script = Script::new(Mix::Call, &paths);
     let call = script.steps(0).first().context("a step")?;
