@@ -1,7 +1,9 @@
 //! What a packet costs, as multiples of an empty program in the same run.
 //!
 //! The best of five, since neighbours on the machine can only make it slower; the empty program is
-//! measured between the others. The bounds are the product's promise, on the machine that builds it.
+//! measured between the others, and its best counts, too. Each of the five loads the program and fills the
+//! tables anew, so they are seconds apart: longer than a neighbour's busy moment. The bounds are the
+//! product's promise, on the machine that builds it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -11,7 +13,9 @@ use ebpf_loader::{Card, Flow, Prefix, Program, Protocol, Rate, Reason, Service, 
 use tests_xdp::packet::{ACK, Packet, SYN};
 use tests_xdp::{card, hour, owned, tcp, told, vlan};
 
-const REPEAT: u32 = 300_000;
+const LOADS: usize = 5;
+/// Some milliseconds each: less than what disturbs a processor lies apart.
+const REPEAT: u32 = 30_000;
 const ROUNDS: usize = 5;
 
 const TENANT: Tenant = Tenant(7);
@@ -33,21 +37,51 @@ fn cost(what: &'static str, packet: Packet, passes: bool, at_most: f64) -> Cost 
     Cost { what, packet, passes, at_most }
 }
 
-/// Measures all, and tells all before one fails.
-fn check(card: &mut Card, costs: &[Cost]) {
-    let mut dear = Vec::new();
-    for Cost { what, packet, passes, at_most } in costs {
+/// Nanoseconds of a packet, the best that was seen.
+#[derive(Clone, Copy)]
+struct Best {
+    floor: u64,
+    ns: u64,
+}
+
+impl Best {
+    const NONE: Self = Self { floor: u64::MAX, ns: u64::MAX };
+
+    fn measure(&mut self, card: &mut Card, Cost { what, packet, passes, .. }: &Cost) {
         let bytes = packet.bytes();
-        let (mut floor, mut best) = (u64::MAX, u64::MAX);
         for _ in 0..ROUNDS {
             let run = card.try_packet(Program::Floor, &bytes, REPEAT).unwrap();
-            floor = floor.min(run.ns);
+            self.floor = self.floor.min(run.ns);
             let run = card.try_packet(Program::Drop, &bytes, REPEAT).unwrap();
             assert_eq!(run.passes, *passes, "{what}");
-            best = best.min(run.ns);
+            self.ns = self.ns.min(run.ns);
         }
-        let ratio = best as f64 / floor as f64;
-        let line = format!("{what:<48} {best:>4} ns over {floor:>3} ns: {ratio:>5.2} of {at_most}");
+    }
+
+    /// Multiples of an empty program. The kernel cuts off what is no whole nanosecond: half of one on average.
+    fn ratio(self) -> f64 {
+        (self.ns as f64 + 0.5) / (self.floor as f64 + 0.5)
+    }
+}
+
+#[test]
+fn a_packet_costs_what_is_promised() {
+    let (empty, filled) = costs();
+    let costs = || empty.iter().chain(&filled);
+    let mut best: Vec<Best> = costs().map(|_| Best::NONE).collect();
+    for _ in 0..LOADS {
+        let Some(mut card) = card("a_packet_costs_what_is_promised") else { return };
+        let own = |at| owned(Target::Service(tcp(at)), None);
+        card.configure(&[own(VIP), own(VIP6)]).unwrap();
+        let (of_empty, of_filled) = best.split_at_mut(empty.len());
+        empty.iter().zip(of_empty).for_each(|(cost, best)| best.measure(&mut card, cost));
+        full(&mut card);
+        filled.iter().zip(of_filled).for_each(|(cost, best)| best.measure(&mut card, cost));
+    }
+    let mut dear = Vec::new();
+    for (Cost { what, at_most, .. }, best) in costs().zip(best) {
+        let (ratio, Best { floor, ns }) = (best.ratio(), best);
+        let line = format!("{what:<48} {ns:>4} ns over {floor:>3} ns: {ratio:>5.2} of {at_most}");
         told(&line);
         if ratio > *at_most {
             dear.push(line);
@@ -56,29 +90,23 @@ fn check(card: &mut Card, costs: &[Cost]) {
     assert!(dear.is_empty(), "dearer than promised:\n{}", dear.join("\n"));
 }
 
-#[test]
-fn a_packet_costs_what_is_promised() {
-    let Some(mut card) = card("a_packet_costs_what_is_promised") else { return };
+/// What is measured with empty tables, and with full ones.
+fn costs() -> ([Cost; 1], [Cost; 10]) {
     let ack = |from| Packet::tcp(from, VIP, ACK);
     let ack6 = |from| Packet::tcp(from, VIP6, ACK);
-    let own = |at| owned(Target::Service(tcp(at)), None);
-    card.configure(&[own(VIP), own(VIP6)]).unwrap();
-    check(&mut card, &[cost("pass, empty tables", ack(AGENT), true, 1.2)]);
-
-    full(&mut card);
-    let costs = [
-        cost("drop by host, full tables", Packet::tcp("10.1.1.1:1", VIP, ACK), false, 5.0),
-        cost("drop by host, IPv6", Packet::tcp("[fd00::1]:1", VIP6, ACK), false, 5.0),
-        cost("drop by prefix, full tables", Packet::tcp("10.128.0.1:1", VIP, ACK), false, 5.0),
-        cost("drop by prefix, IPv6", Packet::tcp("[fd80:0:1::1]:1", VIP6, ACK), false, 5.0),
+    let filled = [
+        cost("drop by host, full tables", ack("10.1.1.1:1"), false, 5.0),
+        cost("drop by host, IPv6", ack6("[fd00::1]:1"), false, 5.0),
+        cost("drop by prefix, full tables", ack("10.128.0.1:1"), false, 5.0),
+        cost("drop by prefix, IPv6", ack6("[fd80:0:1::1]:1"), false, 5.0),
         cost("drop by flow, full tables", ack(OTHER), false, 6.0),
         cost("drop by flow, IPv6", ack6(OTHER6), false, 6.0),
-        cost("pass, full tables", Packet::tcp("10.9.9.9:1", VIP, ACK), true, 6.0),
-        cost("pass, full tables, IPv6", Packet::tcp("[fd00:9::9]:1", VIP6, ACK), true, 6.0),
+        cost("pass, full tables", ack("10.9.9.9:1"), true, 6.0),
+        cost("pass, full tables, IPv6", ack6("[fd00:9::9]:1"), true, 6.0),
         cost("pass, not the gateway's", Packet::tcp(AGENT, "10.0.0.1:22", ACK), true, 6.0),
         cost("thinned by the bucket", Packet::tcp("10.9.9.9:1", ACMES, SYN), false, 10.0),
     ];
-    check(&mut card, &costs);
+    ([cost("pass, empty tables", ack(AGENT), true, 1.2)], filled)
 }
 
 const ACMES: &str = "10.0.1.7:443";
@@ -135,9 +163,6 @@ fn full(card: &mut Card) {
     flow(OTHER6, VIP6);
     for at in 0..65_534_u32 {
         flow(&format!("10.3.{}.{}:{}", at % 8, at % 251, 1_024 + at / 8), VIP);
-    }
-    for fill in card.fill() {
-        told(&format!("{:<9} {:>6} of {:>6}", fill.table, fill.entries, fill.max));
     }
 }
 
