@@ -69,13 +69,16 @@ fn a_packet_costs_what_is_promised() {
     let (empty, filled) = costs();
     let costs = || empty.iter().chain(&filled);
     let mut best: Vec<Best> = costs().map(|_| Best::NONE).collect();
-    for _ in 0..LOADS {
+    for load in 0..LOADS {
         let Some(mut card) = card("a_packet_costs_what_is_promised") else { return };
         let own = |at| owned(Target::Service(tcp(at)), None);
         card.configure(&[own(VIP), own(VIP6)]).unwrap();
         let (of_empty, of_filled) = best.split_at_mut(empty.len());
         empty.iter().zip(of_empty).for_each(|(cost, best)| best.measure(&mut card, cost));
         full(&mut card);
+        if load == 0 {
+            tell_fill(&card);
+        }
         filled.iter().zip(of_filled).for_each(|(cost, best)| best.measure(&mut card, cost));
     }
     let mut dear = Vec::new();
@@ -163,6 +166,12 @@ fn full(card: &mut Card) {
     flow(OTHER6, VIP6);
     for at in 0..65_534_u32 {
         flow(&format!("10.3.{}.{}:{}", at % 8, at % 251, 1_024 + at / 8), VIP);
+    }
+}
+
+fn tell_fill(card: &Card) {
+    for fill in card.fill() {
+        told(&format!("{:<9} {:>6} of {:>6}", fill.table, fill.entries, fill.max));
     }
 }
 

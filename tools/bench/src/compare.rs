@@ -132,7 +132,7 @@ fn run_chapter(
             ));
             if round > 0 {
                 let series = chapter.series.get_mut(at).context("a series")?;
-                series.latency.add(&tally.latency)?;
+                series.latency.add(tally.latency()?)?;
                 series.lag.add(&tally.lag)?;
                 series.shots.push(shot);
             }
@@ -180,7 +180,7 @@ fn shoot(
         elapsed_ns: tally.elapsed_ns,
         cpu,
         resident_kib: usage::resident_kib(pid)?,
-        p50_ns: tally.latency.value_at_quantile(0.5),
+        p50_ns: tally.latency()?.value_at_quantile(0.5),
     };
     Ok((shot, tally))
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tests_fixtures::stack::{Net, wait_until};
 
+use super::outcome::p99_us;
 use super::rig::{self, Manner, PATIENCE, Rig};
 use crate::load::Pace;
 
@@ -63,7 +64,7 @@ pub(super) fn measure(
         calls: tally.done,
         lost: tally.failed + tally.unsent,
         reconnects: tally.reconnects,
-        p99_us: tally.latency.value_at_quantile(0.99) as f64 / 1e3,
+        p99_us: p99_us(&tally.latency()?),
         dropped_packets,
         given_up: came.given_up,
         address,

@@ -131,7 +131,7 @@ pub(super) fn outcome(
     })
 }
 
-fn p99_us(latency: &Histogram<u64>) -> f64 {
+pub(super) fn p99_us(latency: &Histogram<u64>) -> f64 {
     latency.value_at_quantile(0.99) as f64 / 1e3
 }
 
@@ -140,7 +140,7 @@ fn row(what: &'static str, shots: &[Shot]) -> anyhow::Result<Row> {
     let sum = |of: fn(&Shot) -> u64| shots.iter().map(of).sum::<u64>();
     let mut latency = Histogram::<u64>::new(3)?;
     for shot in shots {
-        latency.add(&shot.tally.latency)?;
+        latency.add(shot.tally.latency()?)?;
     }
     let seconds = sum(|shot| shot.tally.elapsed_ns) as f64 / 1e9;
     Ok(Row {

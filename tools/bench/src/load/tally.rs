@@ -18,8 +18,7 @@ pub(crate) struct Tally {
     /// Connections that the target closed in between.
     pub reconnects: u64,
     pub elapsed_ns: u64,
-    pub latency: Histogram<u64>,
-    /// The same, of the jobs that were due in each second.
+    /// Of the jobs that were due in each second.
     pub latency_by_second: Vec<Histogram<u64>>,
     /// How late jobs were sent though a connection was free: the generator's own fault.
     pub lag: Histogram<u64>,
@@ -38,7 +37,6 @@ impl Tally {
             first_failure: None,
             reconnects: 0,
             elapsed_ns: 0,
-            latency: histogram()?,
             latency_by_second: (0..seconds).map(|_| histogram()).collect::<Result<_, _>>()?,
             lag: histogram()?,
         })
@@ -49,11 +47,20 @@ impl Tally {
         let took_ns = now_ns.saturating_sub(since_ns);
         let second = since_ns.saturating_sub(self.begun_ns) / SECOND_NS;
         self.done += 1;
-        self.latency.saturating_record(took_ns);
         let of_second = usize::try_from(second).ok();
         if let Some(of_second) = of_second.and_then(|at| self.latency_by_second.get_mut(at)) {
             of_second.saturating_record(took_ns);
         }
+    }
+
+    /// Of all jobs.
+    ///
+    /// # Errors
+    /// Never: all seconds have the same bounds.
+    pub(crate) fn latency(&self) -> anyhow::Result<Histogram<u64>> {
+        let mut all = Histogram::new_with_max(LATENCY_NS_MAX, 3)?;
+        self.latency_by_second.iter().try_for_each(|second| all.add(second))?;
+        Ok(all)
     }
 
     pub(super) fn fail(&mut self, why: &anyhow::Error) {
@@ -73,6 +80,6 @@ mod tests {
         tally.finish(11 * SECOND_NS - 1, 11 * SECOND_NS);
         tally.finish(12 * SECOND_NS, 12 * SECOND_NS + 7);
         let counts: Vec<u64> = tally.latency_by_second.iter().map(Histogram::len).collect();
-        assert_eq!((counts, tally.latency.len(), tally.done), (vec![2, 0, 1], 3, 3));
+        assert_eq!((counts, tally.latency().unwrap().len(), tally.done), (vec![2, 0, 1], 3, 3));
     }
 }
