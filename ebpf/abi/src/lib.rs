@@ -11,12 +11,17 @@
 #[cfg(all(feature = "user", not(target_arch = "bpf")))]
 mod user;
 
+mod hosts;
 mod steering;
 
+pub use hosts::{
+    HOST_BITS, HOST_FILTER_BITS, HOST_FILTER_WORDS, IPV4_HOSTS, IPV4_POINT_BITS, IPV4_POINTS,
+    POINT_BITS, filter_bit, host, host_of_ipv4, point,
+};
 pub use steering::{CORES_MAX, STEERING_SLACK, Steering};
 
 /// The version of everything in this file.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Tenants that have a number here: one TCP port or VLAN each is far below it, and the counters of
 /// one processor are 768 KiB. Number 0 is nobody.
@@ -78,42 +83,6 @@ pub const fn octets(address: Address) -> [u8; 16] {
 pub const fn mapped(ipv4: [u8; 4]) -> Address {
     [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes(ipv4)]
 }
-
-/// Bits of an IPv6 address that name a host: it changes the rest at will.
-pub const HOST_BITS: u32 = 64;
-
-/// The key of `HOSTS` for an IPv6 address: its /64, as a number.
-#[must_use]
-#[inline(always)]
-pub const fn host(ipv6: Address) -> u64 {
-    (u32::from_be(ipv6[0]) as u64) << 32 | u32::from_be(ipv6[1]) as u64
-}
-
-/// The key of `HOSTS` for the last word of a mapped IPv4 address. They lie where IPv6 has multicast,
-/// which is nobody's source.
-#[must_use]
-#[inline(always)]
-pub const fn host_of_ipv4(word: u32) -> u64 {
-    IPV4_HOSTS + u32::from_be(word) as u64
-}
-
-/// The first host of IPv4.
-pub const IPV4_HOSTS: u64 = 0xff00 << 48;
-
-/// A host on the line that prefixes are told apart on: without its last bit. A prefix of 64 is a host,
-/// so that bit tells no prefixes apart, and a difference has room for its sign.
-#[must_use]
-#[inline(always)]
-pub const fn point(host: u64) -> u64 {
-    host >> 1
-}
-
-/// The first point of IPv4. What IPv6 has ends before it.
-pub const IPV4_POINTS: u64 = point(IPV4_HOSTS);
-/// Bits of a point, IPv6.
-pub const POINT_BITS: u32 = 63;
-/// Bits of a point that IPv4 has.
-pub const IPV4_POINT_BITS: u32 = 31;
 
 /// TCP, as IP numbers it.
 pub const TCP: u8 = 6;

@@ -9,6 +9,7 @@
 mod attach;
 mod card;
 mod fault;
+mod hosts;
 mod maps;
 mod object;
 mod pins;

@@ -5,19 +5,28 @@ use aya::{Ebpf, Pod};
 use ebpf_abi::{Config, Drops, FlowKey, Penalty, SynBucket, VlanKey};
 
 use crate::Fault;
+use crate::hosts::Hosts;
 use crate::prefixes::Prefixes;
 use crate::services::Services;
 use crate::table::{Slots, Table};
 use crate::tables::Tables;
 
 /// All maps, by the names that they are pinned under.
-pub(crate) const NAMES: [&str; 10] = [
-    "CONFIG", "FLOWS", "HOSTS", "PREFIXES", "SEGMENTS", "SERVICES", "VLANS", "BUCKETS", "DROPS",
+pub(crate) const NAMES: [&str; 11] = [
+    "CONFIG",
+    "FLOWS",
+    "HOSTS",
+    "HOST_FILTER",
+    "PREFIXES",
+    "SEGMENTS",
+    "SERVICES",
+    "VLANS",
+    "BUCKETS",
+    "DROPS",
     "SAMPLES",
 ];
 
 pub(crate) struct Flows(HashMap<MapData, FlowKey, Penalty>);
-pub(crate) struct Hosts(HashMap<MapData, u64, Penalty>);
 pub(crate) struct Vlans(HashMap<MapData, VlanKey, Penalty>);
 
 /// What a loaded object brought along.
@@ -33,12 +42,13 @@ impl Maps {
     /// Takes the maps out of a loaded object. Their shapes are compared with the ABI's.
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Fault> {
         use ebpf_abi::{FLOWS_MAX, HOSTS_MAX, PREFIXES_MAX, SERVICES_MAX, VLANS_MAX};
+        let hosts = Hosts::read(typed(ebpf, "HOSTS")?, typed(ebpf, "HOST_FILTER")?)?;
         let prefixes = Prefixes::read(typed(ebpf, "PREFIXES")?, typed(ebpf, "SEGMENTS")?)?;
         Ok(Self {
             config: typed(ebpf, "CONFIG")?,
             tables: Tables {
                 flows: Table::adopt(Flows(typed(ebpf, "FLOWS")?), FLOWS_MAX)?,
-                hosts: Table::adopt(Hosts(typed(ebpf, "HOSTS")?), HOSTS_MAX)?,
+                hosts: Table::adopt(hosts, HOSTS_MAX)?,
                 prefixes: Table::adopt(prefixes, PREFIXES_MAX)?,
                 services: Table::adopt(Services::read(typed(ebpf, "SERVICES")?)?, SERVICES_MAX)?,
                 vlans: Table::adopt(Vlans(typed(ebpf, "VLANS")?), VLANS_MAX)?,
@@ -58,7 +68,7 @@ pub(crate) fn typed<M: TryFrom<Map, Error = MapError>>(
     M::try_from(map).map_err(|fault| Fault::map(name, &fault))
 }
 
-/// The three hash maps differ by their keys only.
+/// The two hash maps differ by their keys only.
 macro_rules! hashed {
     ($slots:ty, $key:ty, $name:literal) => {
         impl Slots<$key> for $slots {
@@ -80,11 +90,10 @@ macro_rules! hashed {
 }
 
 hashed!(Flows, FlowKey, "flows");
-hashed!(Hosts, u64, "hosts");
 hashed!(Vlans, VlanKey, "vlans");
 
 /// A key that was not there is as good as removed.
-fn gone(map: &'static str, removed: Result<(), MapError>) -> Result<(), Fault> {
+pub(crate) fn gone(map: &'static str, removed: Result<(), MapError>) -> Result<(), Fault> {
     match removed {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(fault))
@@ -96,7 +105,7 @@ fn gone(map: &'static str, removed: Result<(), MapError>) -> Result<(), Fault> {
     }
 }
 
-fn collect<K: Pod, V>(
+pub(crate) fn collect<K: Pod, V>(
     map: &'static str,
     found: impl Iterator<Item = Result<(K, V), MapError>>,
 ) -> Result<Vec<(K, V)>, Fault> {

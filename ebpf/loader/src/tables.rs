@@ -3,7 +3,8 @@
 use ebpf_abi as abi;
 use ebpf_abi::{CONFIGURED, FlowKey, NO_TENANT, ServiceKey, VlanKey};
 
-use crate::maps::{Flows, Hosts, Vlans};
+use crate::hosts::Hosts;
+use crate::maps::{Flows, Vlans};
 use crate::prefixes::{PrefixKey, Prefixes};
 use crate::services::Services;
 use crate::table::Table;

@@ -125,13 +125,19 @@ fn same(one: &Address, other: &Address) -> bool {
     one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3]
 }
 
+/// Most sources have no entry: their bit says so, without a call.
 #[inline(always)]
 fn host(packet: &Packet, config: &Config) -> Option<&'static Penalty> {
-    match config.active & HOSTS != 0 {
-        // SAFETY: entries are replaced, and freed after a grace period only.
-        true => unsafe { maps::HOSTS.get(&packet.host) },
-        false => None,
+    if config.active & HOSTS == 0 {
+        return None;
     }
+    let bit = ebpf_abi::filter_bit(packet.host);
+    let word = maps::HOST_FILTER.get(bit / u64::BITS)?;
+    if word >> (bit % u64::BITS) & 1 == 0 {
+        return None;
+    }
+    // SAFETY: entries are replaced, and freed after a grace period only.
+    unsafe { maps::HOSTS.get(&packet.host) }
 }
 
 /// The longest that is known.

@@ -3,9 +3,9 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use ebpf_abi::{
-    Config, Drops, FLOWS_MAX, FlowKey, HOSTS_MAX, PREFIX_SLOTS, Penalty, PrefixSlot,
-    SAMPLE_RING_BYTES, SERVICE_SLOTS, Sample, Segments, ServiceSlot, SynBucket, TENANTS_MAX,
-    VLANS_MAX, VlanKey,
+    Config, Drops, FLOWS_MAX, FlowKey, HOST_FILTER_WORDS, HOSTS_MAX, PREFIX_SLOTS, Penalty,
+    PrefixSlot, SAMPLE_RING_BYTES, SERVICE_SLOTS, Sample, Segments, ServiceSlot, SynBucket,
+    TENANTS_MAX, VLANS_MAX, VlanKey,
 };
 
 #[btf_map]
@@ -14,6 +14,8 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 pub static FLOWS: HashMap<FlowKey, Penalty, { FLOWS_MAX as usize }> = HashMap::new();
 #[btf_map]
 pub static HOSTS: HashMap<u64, Penalty, { HOSTS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub static HOST_FILTER: Array<u64, { HOST_FILTER_WORDS as usize }> = Array::new();
 #[btf_map]
 pub static PREFIXES: Array<PrefixSlot, { PREFIX_SLOTS as usize }> = Array::new();
 #[btf_map]

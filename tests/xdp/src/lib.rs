@@ -3,6 +3,7 @@
 //! The tests run the committed objects, or those in the folder that `PORTCULLIS_EBPF_OBJECTS` names, in
 //! the kernel of this machine. Where programs may not be loaded they are skipped, aloud; in CI that fails.
 
+pub mod asked;
 pub mod flood;
 pub mod model;
 pub mod nat;
@@ -11,6 +12,7 @@ pub mod packet;
 pub mod scene;
 
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 
 use ebpf_loader::{
@@ -145,6 +147,21 @@ pub fn source(text: &str) -> Target {
     let (address, bits) = text.split_once('/').expect("ADDRESS/BITS");
     let prefix = Prefix::new(address.parse().expect("an address"), bits.parse().expect("bits"));
     Target::Source(prefix.expect("so many bits"))
+}
+
+/// A host as people write it.
+#[must_use]
+pub fn host(text: &str) -> Target {
+    Target::Source(Prefix::of_host(text.parse().expect("an address")))
+}
+
+/// The bit of a source in the filter before the table of hosts.
+#[must_use]
+pub fn filter_bit(source: IpAddr) -> u32 {
+    ebpf_abi::filter_bit(match source {
+        IpAddr::V4(ip) => ebpf_abi::host_of_ipv4(u32::from_ne_bytes(ip.octets())),
+        IpAddr::V6(ip) => ebpf_abi::host(ebpf_abi::address(ip.octets())),
+    })
 }
 
 /// A VLAN, or one in another.

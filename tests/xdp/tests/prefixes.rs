@@ -1,20 +1,17 @@
 //! Prefixes in one another: the longest decides, whatever comes and goes around it and within it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use ebpf_loader::{Card, Penalty, Prefix, Program, Reason, Table, Target, Tenant, now_ns};
+use ebpf_loader::{Penalty, Prefix, Reason, Table, Target, Tenant, now_ns};
+use tests_xdp::asked::Asked;
 use tests_xdp::model::Model;
-use tests_xdp::net::Net;
 use tests_xdp::packet::{ACK, Packet, SYN};
-use tests_xdp::{HOUR_NS, card, hour, object, one_in, owned, skip, source, tcp, told, try_counted};
+use tests_xdp::{HOUR_NS, card, hour, owned, source, tcp, told, try_counted};
 
 const TENANTS: [Tenant; 3] = [Tenant(1), Tenant(2), Tenant(3)];
 const VIP: &str = "203.0.113.1:443";
 const VIP6: &str = "[2001:db8:1::1]:443";
 const PACKETS: usize = 3_000;
-/// Packets while prefixes change: a half that is written while it is valid is seen a few times.
-const TRIED: u64 = 1_000_000;
 
 /// A generator of its own: the same prefixes and packets each time.
 struct Random(u64);
@@ -86,58 +83,28 @@ fn the_longest_of_many_decides() {
 
 #[test]
 fn what_comes_and_goes_opens_no_gap() {
-    let test = "what_comes_and_goes_opens_no_gap";
-    let net = match Net::new() {
-        Ok(net) => net,
-        Err(why) => return skip(test, &why),
-    };
-    // Two programs on the same maps: one is asked, the other's owner makes the changes.
-    let open = || Card::open(&object(), &net.pins());
-    let (mut asked, _) = match open() {
-        Ok(opened) => opened,
-        Err(fault @ ebpf_loader::Fault::NotPermitted { .. }) => {
-            return skip(test, &fault.to_string());
-        }
-        Err(fault) => panic!("{fault}"),
-    };
-    let (mut card, _) = open().unwrap();
-    card.configure(&[owned(Target::Service(tcp(VIP)), None)]).unwrap();
-    card.beat(now_ns() + HOUR_NS).unwrap();
+    let Some(mut two) = Asked::open("what_comes_and_goes_opens_no_gap") else { return };
+    two.fed.configure(&[owned(Target::Service(tcp(VIP)), None)]).unwrap();
     let outer = source("10.0.0.0/8");
     // It ends last, so that it makes no room for another.
     let until_ns = now_ns() + 2 * HOUR_NS;
-    card.penalise(outer, Penalty { until_ns, ..hour(TENANTS[0], Reason::Kill) }).unwrap();
+    two.fed.penalise(outer, Penalty { until_ns, ..hour(TENANTS[0], Reason::Kill) }).unwrap();
     let packet = Packet::tcp("10.200.0.7:1", VIP, ACK).bytes();
-    let over = AtomicBool::new(false);
-    let mut changes = 0;
-    let counted = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let (mut tried, runs) = (0, 10_000);
-            while tried < TRIED / one_in() {
-                asked.try_packet(Program::Drop, &packet, runs).unwrap();
-                tried += u64::from(runs);
-            }
-            over.store(true, Ordering::Release);
-            (tried, [0, 1].map(|at| asked.drops(TENANTS[at]).unwrap()))
-        });
-        let mut random = Random(11);
-        while !over.load(Ordering::Acquire) {
-            // Around the packet, and beside it: on both sides.
-            let first = [0x0a00_0000, 0x0ac8_0100, 0x0ac8_0000][random.below(3) as usize];
-            let beside = first & 0xff_ffff != 0xc8_0000;
-            let next = if beside { random.below(1 << 13) as u32 * 256 } else { 0 };
-            let address = Ipv4Addr::from(first + next);
-            let inner = Target::Source(Prefix::new(address.into(), 24).unwrap());
-            card.penalise(inner, hour(TENANTS[1], Reason::Refusals)).unwrap();
-            if random.below(2) == 0 {
-                card.release(&inner).unwrap();
-            }
-            changes += 1;
+    let mut random = Random(11);
+    let (tried, changes) = two.while_changing(&packet, |card| {
+        // Around the packet, and beside it: on both sides.
+        let first = [0x0a00_0000, 0x0ac8_0100, 0x0ac8_0000][random.below(3) as usize];
+        let beside = first & 0xff_ffff != 0xc8_0000;
+        let next = if beside { random.below(1 << 13) as u32 * 256 } else { 0 };
+        let address = Ipv4Addr::from(first + next);
+        let inner = Target::Source(Prefix::new(address.into(), 24).unwrap());
+        card.penalise(inner, hour(TENANTS[1], Reason::Refusals)).unwrap();
+        if random.below(2) == 0 {
+            card.release(&inner).unwrap();
         }
-        asking.join().unwrap()
     });
-    let (tried, drops) = counted;
-    let dropped = drops.map(|drops| drops.tables[Table::Source as usize]);
+    let dropped =
+        [0, 1].map(|at| two.fed.drops(TENANTS[at]).unwrap().tables[Table::Source as usize]);
     let overtaken = tried - (dropped[0] + dropped[1]);
     told(&format!("{tried} packets, {changes} changes, {overtaken} searches overtaken by two"));
     // A test run is preempted, unlike a card's: a search that stands still for longer than two changes
@@ -145,5 +112,4 @@ fn what_comes_and_goes_opens_no_gap() {
     assert!(overtaken <= tried / 10_000, "{overtaken} were not dropped: {dropped:?}");
     assert!(dropped.iter().all(|count| *count > 0), "{dropped:?}");
     assert!(changes > 100, "{changes}: nothing was changed");
-    card.detach().unwrap();
 }
