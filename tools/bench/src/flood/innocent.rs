@@ -1,13 +1,14 @@
 //! An innocent tenant beside a flood: alone, without the card, with it.
 //!
 //! The innocent offers a steady number of calls a second. First the flood is made larger until, without
-//! the card, the innocent loses more than half of them; then rounds of the three follow each other.
+//! the card, the innocent usually loses more than half of them; then rounds without a flood and with
+//! that one, at the card, follow each other.
 //! A flood is measured once its tenant is penalised: everything of it is refused by then, so what the
 //! card saves is the refusing.
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use tests_fixtures::stack::Net;
 
 use super::agent::Came;
@@ -15,10 +16,10 @@ use super::outcome::{Outcome, Shot, WHATS, outcome};
 use super::rig::{self, Innocent, Manner, Rig};
 use crate::load::Pace;
 use crate::portcullis::Gateway;
+use crate::report::Spread;
 
-/// The flood is grown until the innocent keeps at most this part without the card: half, and some room
-/// for the rounds that count.
-const KEPT_MAX: f64 = 0.4;
+/// The flood is grown until the innocent usually keeps at most this part without the card.
+const KEPT_MAX: f64 = 0.5;
 /// Connections of the first and of the largest flood.
 const CONNECTIONS: (usize, usize) = (256, 4_096);
 /// Between the drop's beginning and the measurement: what was under way is over by then, and the disk has
@@ -27,8 +28,8 @@ const SETTLE: Duration = Duration::from_millis(5_000);
 /// And for the handshake of each connection that floods.
 const HANDSHAKE: Duration = Duration::from_millis(1);
 const SHOT_MS_TO_CALIBRATE: u64 = 1_500;
-/// Rounds with a flood and no card: its calls take seconds each, and what it takes is the same each time.
-const ROUNDS_WITHOUT_CARD: usize = 3;
+/// Shots with a flood and no card: its calls take seconds each, and it takes most of them each time.
+const SHOTS_WITHOUT_CARD: usize = 3;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -47,32 +48,29 @@ pub(super) fn measure(
     extent: Extent,
     progress: &mut impl FnMut(&str),
 ) -> anyhow::Result<Outcome> {
-    let connections = calibrate(rig, extent, progress)?;
-    let manner = manner(connections);
-    let mut series: [Vec<Shot>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    let (connections, without) = calibrate(rig, extent, progress)?;
+    let flood = Some(manner(connections));
+    let (mut alone, mut with) = (Vec::new(), Vec::new());
     for round in 0..=extent.rounds {
         let shot_ms = if round == 0 { SHOT_MS_TO_CALIBRATE } else { extent.shot_ms };
-        // Forward, then backward: what one leaves to the disk hits all alike.
-        let order = if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
-        for at in order {
-            if at == 1 && round > ROUNDS_WITHOUT_CARD {
-                continue;
-            }
-            let (what, gateway, flood) = match at {
-                0 => (WHATS[0], &rig.with_card, None),
-                1 => (WHATS[1], &rig.without, Some(manner)),
-                _ => (WHATS[2], &rig.with_card, Some(manner)),
-            };
-            let shot = shoot(rig, gateway, flood, extent, shot_ms).context(what)?;
+        let mut shot = |what: &'static str, flood, shots: &mut Vec<Shot>| -> anyhow::Result<()> {
+            let shot = shoot(rig, &rig.with_card, flood, extent, shot_ms).context(what)?;
             progress(&format!("innocent, round {round}, {what}: {}", shown(&shot)));
-            if round > 0
-                && let Some(shots) = series.get_mut(at)
-            {
+            if round > 0 {
                 shots.push(shot);
             }
+            Ok(())
+        };
+        // Forward, then backward: what one leaves to the disk hits both alike.
+        if round % 2 == 0 {
+            shot(WHATS[0], None, &mut alone)?;
+        }
+        shot(WHATS[2], flood, &mut with)?;
+        if round % 2 == 1 {
+            shot(WHATS[0], None, &mut alone)?;
         }
     }
-    outcome(extent.innocent, connections, &series)
+    outcome(extent.innocent, connections, &[alone, without, with])
 }
 
 /// It ignores what it is told on many connections, and makes new ones all the time.
@@ -80,30 +78,37 @@ fn manner(connections: usize) -> Manner {
     Manner { connections, calls_each: 64, at_once: 4, patience_ms: 2_000 }
 }
 
+/// The least flood that takes enough, and what it took.
 fn calibrate(
     rig: &Rig<'_>,
     extent: Extent,
     progress: &mut impl FnMut(&str),
-) -> anyhow::Result<usize> {
-    let alone = shoot(rig, &rig.without, None, extent, SHOT_MS_TO_CALIBRATE)?;
+) -> anyhow::Result<(usize, Vec<Shot>)> {
+    let alone = shoot(rig, &rig.without, None, extent, SHOT_MS_TO_CALIBRATE)?.per_second();
     let mut connections = CONNECTIONS.0;
-    loop {
-        let flood = Some(manner(connections));
-        let flooded = shoot(rig, &rig.without, flood, extent, SHOT_MS_TO_CALIBRATE)?;
-        let kept = flooded.per_second() / alone.per_second();
-        progress(&format!(
-            "{connections} flooding connections: {kept:.2} of the calls are left; {}",
-            shown(&flooded)
-        ));
-        if kept <= KEPT_MAX {
-            return Ok(connections);
+    while connections <= CONNECTIONS.1 {
+        let mut flooded = |shot_ms| -> anyhow::Result<Shot> {
+            let flood = Some(manner(connections));
+            let shot = shoot(rig, &rig.without, flood, extent, shot_ms).context(WHATS[1])?;
+            let kept = shot.per_second() / alone;
+            progress(&format!(
+                "{connections} flooding connections, no card: {kept:.2} of the calls are left; {}",
+                shown(&shot)
+            ));
+            Ok(shot)
+        };
+        // A short one tells which floods are not worth several long ones.
+        if flooded(SHOT_MS_TO_CALIBRATE)?.per_second() <= KEPT_MAX * alone {
+            let shots = (0..SHOTS_WITHOUT_CARD).map(|_| flooded(extent.shot_ms));
+            let shots = shots.collect::<anyhow::Result<Vec<_>>>()?;
+            let usual = Spread::of(shots.iter().map(Shot::per_second)).context("no shot")?.median;
+            if usual <= KEPT_MAX * alone {
+                return Ok((connections, shots));
+            }
         }
         connections *= 2;
-        ensure!(
-            connections <= CONNECTIONS.1,
-            "no flood takes half of the calls: ask for more of them with --rate"
-        );
     }
+    bail!("no flood takes half of the calls: ask for more of them with --rate")
 }
 
 fn shoot(

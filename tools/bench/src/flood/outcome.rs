@@ -1,9 +1,10 @@
 //! What the innocent's shots come to.
 //!
-//! Calls a second are compared within a round. Of p99 the bound is on the usual second: the median over
-//! all seconds of the p99 of each. One stall of 30 ms decides the p99 of three seconds, and on a shared
-//! machine a stall is as likely with a flood as without; what a flood does to the others it does in each
-//! second. The p99 of all calls together stands beside it.
+//! Calls a second are compared within a round; those without the card, which come before the rounds, with
+//! the usual ones. Of p99 the bound is on the usual second: the median over all seconds of the p99 of each.
+//! One stall of 30 ms decides the p99 of three seconds, and on a shared machine a stall is as likely with
+//! a flood as without; what a flood does to the others it does in each second. The p99 of all calls
+//! together stands beside it.
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
@@ -106,27 +107,28 @@ pub(super) fn outcome(
     series: &[Vec<Shot>; 3],
 ) -> anyhow::Result<Outcome> {
     let [alone, without, with] = series;
-    let ratio = |shots: &[Shot], of: fn(&Shot) -> f64| {
-        Spread::of(shots.iter().zip(alone).map(|(shot, alone)| of(shot) / of(alone)))
-            .context("no round was asked for")
+    let to_usual = |of: fn(&Shot) -> f64| {
+        let usual = Spread::of(alone.iter().map(of)).context("no round was asked for")?.median;
+        Spread::of(without.iter().map(|shot| of(shot) / usual)).context("no shot")
+    };
+    let within_rounds = |of: fn(&Shot) -> f64| {
+        let ratios = with.iter().zip(alone).map(|(shot, alone)| of(shot) / of(alone));
+        Spread::of(ratios).context("no round was asked for")
     };
     let rows = [row(WHATS[0], alone)?, row(WHATS[1], without)?, row(WHATS[2], with)?];
-    let times = |shots: &[Shot], at: usize| -> anyhow::Result<Times> {
+    let times = |at: usize, by_round: Spread| {
         let of = |of: fn(&Row) -> f64| of(&rows[at]) / of(&rows[0]);
-        Ok(Times {
-            of_seconds: of(|row| row.p99_us_by_second.median),
-            of_all: of(|row| row.p99_us),
-            by_round: ratio(shots, Shot::p99_us)?,
-        })
+        let of_seconds = of(|row| row.p99_us_by_second.median);
+        Times { of_seconds, of_all: of(|row| row.p99_us), by_round }
     };
     Ok(Outcome {
         offered_per_second: innocent.rate,
         connections: innocent.connections,
         flooding_connections,
-        kept_without: ratio(without, Shot::per_second)?,
-        kept_with: ratio(with, Shot::per_second)?,
-        p99_times_without: times(without, 1)?,
-        p99_times_with: times(with, 2)?,
+        kept_without: to_usual(Shot::per_second)?,
+        kept_with: within_rounds(Shot::per_second)?,
+        p99_times_without: times(1, to_usual(Shot::p99_us)?),
+        p99_times_with: times(2, within_rounds(Shot::p99_us)?),
         rows,
     })
 }
