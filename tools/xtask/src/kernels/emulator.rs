@@ -116,9 +116,11 @@ impl Emulator {
         let mut command = Command::new(&self.program);
         command.args(["-machine", "q35", "-m", "1024", "-smp", "2", "-nodefaults", "-no-reboot"]);
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+        // Emulated, the two take turns: the kernel patches the code that runs a program while packets come,
+        // and QEMU before 8.1 may translate what the other processor is just patching.
         match self.accelerated {
             true => command.args(["-accel", "kvm", "-cpu", "host"]),
-            false => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+            false => command.args(["-accel", "tcg,thread=single", "-cpu", "max"]),
         };
         command.arg("-kernel").arg(machine.image).arg("-initrd").arg(machine.initial);
         command.args([
