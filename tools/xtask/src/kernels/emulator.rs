@@ -116,8 +116,8 @@ impl Emulator {
         let mut command = Command::new(&self.program);
         command.args(["-machine", "q35", "-m", "1024", "-smp", "2", "-nodefaults", "-no-reboot"]);
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
-        // Emulated, the two take turns: the kernel patches the code that runs a program while packets come,
-        // and QEMU before 8.1 may translate what the other processor is just patching.
+        // Emulated, the two take turns. The kernel patches the code that runs a program while packets come;
+        // with a thread for each, it panicked there once: as if one had run what the other was patching.
         match self.accelerated {
             true => command.args(["-accel", "kvm", "-cpu", "host"]),
             false => command.args(["-accel", "tcg,thread=single", "-cpu", "max"]),
