@@ -4,7 +4,7 @@
 //! cleared after it has gone out, if it is no other host's. So no packet of a host that is in the map is
 //! taken for one that is not; a bit too many costs a look-up, and no more.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use aya::maps::{Array, HashMap, MapData};
 use ebpf_abi::{HOST_FILTER_WORDS, Penalty, filter_bit};
@@ -19,7 +19,7 @@ pub(crate) struct Hosts {
     /// The filter, as the kernel has it.
     words: Vec<u64>,
     /// The hosts that are in, by their bits.
-    held: BTreeSet<(u32, u64)>,
+    held: BTreeMap<(u32, u64), Penalty>,
 }
 
 impl Hosts {
@@ -28,12 +28,15 @@ impl Hosts {
         entries: HashMap<MapData, u64, Penalty>,
         filter: Array<MapData, u64>,
     ) -> Result<Self, Fault> {
-        let found = (0..HOST_FILTER_WORDS).map(|at| filter.get(&at, 0));
-        let words = found.collect::<Result<_, _>>().map_err(|why| Fault::map("hosts", &why))?;
-        let mut hosts = Self { entries, filter, words, held: BTreeSet::new() };
-        hosts.held = hosts.read()?.into_iter().map(|(key, _)| (filter_bit(key), key)).collect();
-        for bit in 0..ebpf_abi::HOST_FILTER_BITS {
-            hosts.mark(bit, hosts.has(bit))?;
+        let words = (0..HOST_FILTER_WORDS).map(|at| filter.get(&at, 0));
+        let words = words.collect::<Result<_, _>>().map_err(|why| Fault::map("hosts", &why))?;
+        let found = collect("hosts", entries.iter())?.into_iter();
+        let held = found.map(|(key, entry)| ((filter_bit(key), key), entry)).collect();
+        let mut hosts = Self { entries, filter, words, held };
+        for at in 0..HOST_FILTER_WORDS {
+            let bits = hosts.held.range((at * u64::BITS, 0)..((at + 1) * u64::BITS, 0));
+            let word = bits.fold(0, |word, ((bit, _), _)| word | 1 << (bit % u64::BITS));
+            hosts.write(at, word)?;
         }
         Ok(hosts)
     }
@@ -45,11 +48,14 @@ impl Hosts {
 
     fn mark(&mut self, bit: u32, set: bool) -> Result<(), Fault> {
         let (at, mask) = (bit / u64::BITS, 1 << (bit % u64::BITS));
-        let Some(word) = self.words.get_mut(at as usize) else { return Ok(()) };
-        let marked = if set { *word | mask } else { *word & !mask };
-        if marked != *word {
-            self.filter.set(at, marked, 0).map_err(|why| Fault::map("hosts", &why))?;
-            *word = marked;
+        let word = self.words.get(at as usize).copied().unwrap_or_default();
+        self.write(at, if set { word | mask } else { word & !mask })
+    }
+
+    fn write(&mut self, at: u32, word: u64) -> Result<(), Fault> {
+        if let Some(known) = self.words.get_mut(at as usize).filter(|known| **known != word) {
+            self.filter.set(at, word, 0).map_err(|why| Fault::map("hosts", &why))?;
+            *known = word;
         }
         Ok(())
     }
@@ -63,7 +69,7 @@ impl Slots<u64> for Hosts {
         self.mark(bit, true)?;
         let put = self.entries.insert(key, entry, 0);
         put.map_err(|why| Fault::map("hosts", &why))?;
-        self.held.insert((bit, *key));
+        self.held.insert((bit, *key), entry);
         Ok(())
     }
 
@@ -75,6 +81,6 @@ impl Slots<u64> for Hosts {
     }
 
     fn read(&self) -> Result<Vec<(u64, Penalty)>, Fault> {
-        collect("hosts", self.entries.iter())
+        Ok(self.held.iter().map(|((_, key), entry)| (*key, *entry)).collect())
     }
 }

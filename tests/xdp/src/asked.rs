@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ebpf_loader::{Card, Fault, Program, now_ns};
+use ebpf_loader::{Card, Program};
 
 use crate::net::Net;
-use crate::{HOUR_NS, object, one_in, skip};
+use crate::one_in;
+use crate::scene::{net, open};
 
 /// Packets while tables change: what is wrong between two steps of a change is seen a few times.
 const TRIED: u64 = 1_000_000;
@@ -20,23 +21,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Both alive for an hour; `None` where this process may have none.
+    /// As [`open`] gives them; `None` where this process may have none.
     ///
     /// # Panics
-    /// As [`crate::card`].
+    /// As [`open`].
     #[must_use]
     pub fn open(test: &str) -> Option<Self> {
-        let net = Net::new().map_err(|why| skip(test, &why)).ok()?;
-        let open = || Card::open(&object(), &net.pins()).map(|(card, _)| card);
-        let (asked, mut fed) = match open().and_then(|asked| Ok((asked, open()?))) {
-            Ok(both) => both,
-            Err(fault @ Fault::NotPermitted { .. }) => {
-                skip(test, &fault.to_string());
-                return None;
-            }
-            Err(fault) => panic!("{fault}"),
-        };
-        fed.beat(now_ns() + HOUR_NS).expect("the heartbeat is taken");
+        let net = net(test)?;
+        let (asked, _) = open(test, &net)?;
+        let (fed, _) = open(test, &net)?;
         Some(Self { _net: net, asked, fed })
     }
 

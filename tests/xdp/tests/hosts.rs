@@ -6,18 +6,11 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData};
 use ebpf_abi::{ABI_VERSION, HOST_FILTER_WORDS};
-use ebpf_loader::{Card, Penalty, Reason, Table, Target, Tenant, now_ns};
+use ebpf_loader::{Card, Penalty, Reason, Table, Target, now_ns};
 use tests_xdp::asked::Asked;
-use tests_xdp::net::Net;
 use tests_xdp::packet::{ACK, Packet};
-use tests_xdp::{
-    Counted, HOUR_NS, card, filter_bit, host, hour, object, owned, skip, tcp, told, try_counted,
-};
-
-const ACME: Tenant = Tenant(1);
-const GLOBEX: Tenant = Tenant(2);
-const VIP: &str = "203.0.113.1:443";
-const VIP6: &str = "[2001:db8:1::1]:443";
+use tests_xdp::scene::{ACME, GLOBEX, VIP, VIP6, net, open, services};
+use tests_xdp::{Counted, card, filter_bit, host, hour, owned, tcp, told, try_counted};
 
 const ACMES: Option<Counted> = Some((ACME, Reason::Refusals, Table::Source));
 const GLOBEXES: Option<Counted> = Some((GLOBEX, Reason::Kill, Table::Source));
@@ -33,11 +26,6 @@ fn of_one_bit() -> [String; 3] {
     [one.into(), ipv4.unwrap(), ipv6.unwrap()].map(|ip| ip.to_string())
 }
 
-fn configure(card: &mut Card) {
-    let services = [VIP, VIP6].map(|at| owned(Target::Service(tcp(at)), None));
-    card.configure(&services).unwrap();
-}
-
 fn check(card: &mut Card, from: &str, counted: Option<Counted>) {
     let (from, to) = match from.contains(':') {
         true => (format!("[{from}]:1"), VIP6),
@@ -50,7 +38,7 @@ fn check(card: &mut Card, from: &str, counted: Option<Counted>) {
 #[test]
 fn hosts_of_one_bit_are_told_apart() {
     let Some(mut card) = card("hosts_of_one_bit_are_told_apart") else { return };
-    configure(&mut card);
+    card.configure(&services()).unwrap();
     let [one, other, third] = of_one_bit();
     card.penalise(host(&one), hour(ACME, Reason::Refusals)).unwrap();
     check(&mut card, &one, ACMES);
@@ -80,7 +68,7 @@ fn hosts_of_one_bit_are_told_apart() {
         .unwrap();
     check(&mut card, &one, None);
     check(&mut card, &other, ACMES);
-    configure(&mut card);
+    card.configure(&services()).unwrap();
     check(&mut card, &other, ACMES);
 }
 
@@ -88,7 +76,6 @@ fn hosts_of_one_bit_are_told_apart() {
 fn a_host_is_dropped_while_others_of_its_bit_come_and_go() {
     let test = "a_host_is_dropped_while_others_of_its_bit_come_and_go";
     let Some(mut two) = Asked::open(test) else { return };
-    configure(&mut two.fed);
     let [one, other, third] = of_one_bit();
     two.fed.penalise(host(&one), hour(ACME, Reason::Refusals)).unwrap();
     let packet = Packet::tcp(&format!("{one}:1"), VIP, ACK).bytes();
@@ -107,20 +94,9 @@ fn a_host_is_dropped_while_others_of_its_bit_come_and_go() {
 #[test]
 fn a_restart_knows_the_bits_of_what_it_adopts_and_clears_all_others() {
     let test = "a_restart_knows_the_bits_of_what_it_adopts_and_clears_all_others";
-    let net = match Net::new() {
-        Ok(net) => net,
-        Err(why) => return skip(test, &why),
-    };
+    let Some(net) = net(test) else { return };
     let [one, other, third] = of_one_bit();
-    let mut card = match Card::open(&object(), &net.pins()) {
-        Ok((card, _)) => card,
-        Err(fault @ ebpf_loader::Fault::NotPermitted { .. }) => {
-            return skip(test, &fault.to_string());
-        }
-        Err(fault) => panic!("{fault}"),
-    };
-    configure(&mut card);
-    card.beat(now_ns() + HOUR_NS).unwrap();
+    let Some((mut card, _)) = open(test, &net) else { return };
     card.penalise(host(&one), hour(ACME, Reason::Refusals)).unwrap();
     card.penalise(host(&third), hour(GLOBEX, Reason::Kill)).unwrap();
     drop(card);
@@ -133,7 +109,7 @@ fn a_restart_knows_the_bits_of_what_it_adopts_and_clears_all_others() {
     filter.set(bit / 64, word, 0).unwrap();
     filter.set(0, 1_u64, 0).unwrap();
 
-    let (mut card, adopted) = Card::open(&object(), &net.pins()).unwrap();
+    let (mut card, adopted) = open(test, &net).unwrap();
     assert_eq!(adopted.penalties, 2);
     assert_eq!(set_bits(&filter), [bit]);
     check(&mut card, &one, ACMES);

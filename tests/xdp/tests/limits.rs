@@ -7,7 +7,7 @@ use ebpf_loader::{
     Tenant, now_ns,
 };
 use tests_xdp::packet::{ACK, Packet};
-use tests_xdp::{HOUR_NS, card, hour, owned, tcp, vlan};
+use tests_xdp::{HOUR_NS, card, host, hour, owned, tcp, vlan};
 
 const ACME: Tenant = Tenant(1);
 const VIP: &str = "203.0.113.1:443";
@@ -102,7 +102,7 @@ fn one_vlan_past_the_table() {
 #[test]
 fn one_tenant_past_the_counters() {
     let Some(mut card) = gateway("one_tenant_past_the_counters") else { return };
-    let prefix = Target::Source(Prefix::of_host("192.0.2.1".parse().unwrap()));
+    let prefix = host("192.0.2.1");
     for (tenant, known) in [(0, false), (1, true), (TENANTS_MAX - 1, true), (TENANTS_MAX, false)] {
         let tenant = Tenant(tenant);
         let penalised = card.penalise(prefix, hour(tenant, Reason::Kill));
@@ -116,7 +116,7 @@ fn one_tenant_past_the_counters() {
 fn samples_are_cut_and_a_full_ring_is_counted() {
     let test = "samples_are_cut_and_a_full_ring_is_counted";
     let Some(mut card) = gateway(test) else { return };
-    let prefix = Target::Source(Prefix::of_host("192.0.2.1".parse().unwrap()));
+    let prefix = host("192.0.2.1");
     card.penalise(prefix, hour(ACME, Reason::Kill)).unwrap();
     let mut packet = Packet::tcp("192.0.2.1:1", VIP, ACK).bytes();
     packet.resize(97, 9);
@@ -158,7 +158,7 @@ fn nobody_is_dropped_for_another() {
         owned(vlan(7, None), Some(ACME)),
     ];
     card.configure(&wanted).unwrap();
-    let inside = Target::Source(Prefix::of_host("198.51.100.9".parse().unwrap()));
+    let inside = host("198.51.100.9");
     let flow = |to: &str| {
         let (source, destination) = ("198.51.100.9:1".parse().unwrap(), to.parse().unwrap());
         Target::Flow(Flow { protocol: Protocol::Tcp, source, destination })

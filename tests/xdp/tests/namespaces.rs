@@ -5,13 +5,13 @@
 use std::net::UdpSocket;
 
 use ebpf_loader::{
-    Card, Fault, Flow, Mode, Penalty, Prefix, Protocol, Reason, Table, Target, Wanted, now_ns,
+    Card, Fault, Flow, Mode, Penalty, Protocol, Reason, Table, Target, Wanted, now_ns,
 };
 use tests_xdp::packet::{QUIC_1, quic_long, quic_short};
 use tests_xdp::scene::{
     ACME, Connection, PATIENCE, SILENCE, VIP, VIP6, attached, by_table, connects, net, open, serve,
 };
-use tests_xdp::{HOUR_NS, hour, object, one_in};
+use tests_xdp::{HOUR_NS, host, hour, object, one_in};
 
 #[test]
 fn one_of_two_behind_an_address_is_dropped_and_the_other_notices_nothing() {
@@ -55,7 +55,7 @@ fn a_source_is_dropped_in_both_versions_and_its_neighbours_are_found() {
     let Some((net, mut card)) = attached(test) else { return };
     serve(&net);
     for (own, to) in [("10.77.0.2", VIP), ("fd77::2", VIP6)] {
-        let source = Target::Source(Prefix::of_host(own.parse().unwrap()));
+        let source = host(own);
         let new_only = Penalty { new_only: true, ..hour(ACME, Reason::Kill) };
         // The first packet of all asks for the gateway's hardware address: that is never dropped.
         card.penalise(source, hour(ACME, Reason::Kill)).unwrap();
@@ -70,7 +70,7 @@ fn a_source_is_dropped_in_both_versions_and_its_neighbours_are_found() {
         assert!(connects(&net, to, PATIENCE), "{to}");
     }
     // It ends by itself, within a tick of the coarse clock.
-    let source = Target::Source(Prefix::of_host("10.77.0.2".parse().unwrap()));
+    let source = host("10.77.0.2");
     let mut stream = Connection::new(&net, VIP);
     let until_ns = now_ns() + 300_000_000;
     card.penalise(source, Penalty { until_ns, ..hour(ACME, Reason::Refusals) }).unwrap();
@@ -93,7 +93,7 @@ fn a_restart_adopts_what_is_pinned_and_a_dead_dataplane_drops_nothing() {
     let mut stream = Connection::new(&net, VIP);
     assert!(stream.answered(PATIENCE));
     card.penalise(stream.flow(), hour(ACME, Reason::Operator)).unwrap();
-    let ended = Target::Source(Prefix::of_host("192.0.2.1".parse().unwrap()));
+    let ended = host("192.0.2.1");
     card.penalise(ended, Penalty { until_ns: 1, ..hour(ACME, Reason::Refusals) }).unwrap();
     assert!(!stream.answered(SILENCE));
     let told = card.penalties();
@@ -184,7 +184,7 @@ fn a_flow_of_quic_is_dropped_and_its_neighbour_is_not() {
 fn the_card_is_fed_without_capabilities() {
     let test = "the_card_is_fed_without_capabilities";
     let Some((_net, mut card)) = attached(test) else { return };
-    let source = Target::Source(Prefix::of_host("10.77.0.2".parse().unwrap()));
+    let source = host("10.77.0.2");
     // Capabilities are a thread's: this one gives them up, the test keeps its own.
     let fed = std::thread::scope(|scope| {
         let worker = scope.spawn(|| {

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::compare::{Chapter, REFERENCE, Series, Shot};
@@ -148,6 +149,11 @@ fn line(row: &Row) -> String {
     text
 }
 
+/// Of times in nanoseconds.
+pub(crate) fn quantile_us(times: &Histogram<u64>, quantile: f64) -> f64 {
+    times.value_at_quantile(quantile) as f64 / 1e3
+}
+
 fn rows(chapter: &Chapter) -> Vec<Row> {
     let reference = chapter.series.iter().find(|series| series.kind == REFERENCE);
     chapter.series.iter().filter_map(|series| row(chapter, series, reference)).collect()
@@ -161,7 +167,6 @@ fn row(chapter: &Chapter, series: &Series, reference: Option<&Series>) -> Option
         let pairs = shots.iter().zip(&reference.shots);
         Spread::of(pairs.map(|(ours, theirs)| ours.cpu_us() / theirs.cpu_us()))
     });
-    let quantile_us = |of: f64| series.latency.value_at_quantile(of) as f64 / 1e3;
     let cpu_us = sum(|shot| shot.cpu.total_us()).max(1);
     Some(Row {
         mix: chapter.mix,
@@ -173,10 +178,10 @@ fn row(chapter: &Chapter, series: &Series, reference: Option<&Series>) -> Option
         ratio,
         per_second: all(Shot::per_second)?,
         busy: all(Shot::busy)?,
-        p50_us: quantile_us(0.5),
-        p99_us: quantile_us(0.99),
-        p999_us: quantile_us(0.999),
-        lag_p99_us: series.lag.value_at_quantile(0.99) as f64 / 1e3,
+        p50_us: quantile_us(&series.latency, 0.5),
+        p99_us: quantile_us(&series.latency, 0.99),
+        p999_us: quantile_us(&series.latency, 0.999),
+        lag_p99_us: quantile_us(&series.lag, 0.99),
         resident_mib: shots.last()?.resident_kib as f64 / 1024.0,
         done: sum(|shot| shot.done),
         failed: sum(|shot| shot.failed),

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 use tests_fixtures::stack::{Net, wait_until};
 
-use super::outcome::p99_us;
 use super::rig::{self, Manner, PATIENCE, Rig};
 use crate::load::Pace;
+use crate::report::quantile_us;
 
 const OFFENDS: Manner = Manner { connections: 64, calls_each: 32, at_once: 4, patience_ms: 500 };
 
@@ -64,7 +64,7 @@ pub(super) fn measure(
         calls: tally.done,
         lost: tally.failed + tally.unsent,
         reconnects: tally.reconnects,
-        p99_us: p99_us(&tally.latency()?),
+        p99_us: quantile_us(&tally.latency()?, 0.99),
         dropped_packets,
         given_up: came.given_up,
         address,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::agent::Came;
 use super::rig::Innocent;
 use crate::load::Tally;
-use crate::report::Spread;
+use crate::report::{Spread, quantile_us};
 
 /// What is compared: alone, flooded without the card, flooded with it.
 pub(super) const WHATS: [&str; 3] = ["no flood", "flood, no card", "flood, card"];
@@ -88,7 +88,11 @@ impl Shot {
     }
 
     fn p99_us_by_second(&self) -> impl Iterator<Item = f64> {
-        self.tally.latency_by_second.iter().filter(|second| !second.is_empty()).map(p99_us)
+        self.tally
+            .latency_by_second
+            .iter()
+            .filter(|second| !second.is_empty())
+            .map(|second| quantile_us(second, 0.99))
     }
 
     /// Of the usual second.
@@ -133,10 +137,6 @@ pub(super) fn outcome(
     })
 }
 
-pub(super) fn p99_us(latency: &Histogram<u64>) -> f64 {
-    latency.value_at_quantile(0.99) as f64 / 1e3
-}
-
 fn row(what: &'static str, shots: &[Shot]) -> anyhow::Result<Row> {
     let spread = |of: fn(&Shot) -> f64| Spread::of(shots.iter().map(of)).context("no shot");
     let sum = |of: fn(&Shot) -> u64| shots.iter().map(of).sum::<u64>();
@@ -148,8 +148,8 @@ fn row(what: &'static str, shots: &[Shot]) -> anyhow::Result<Row> {
     Ok(Row {
         what,
         per_second: spread(Shot::per_second)?,
-        p50_us: latency.value_at_quantile(0.5) as f64 / 1e3,
-        p99_us: p99_us(&latency),
+        p50_us: quantile_us(&latency, 0.5),
+        p99_us: quantile_us(&latency, 0.99),
         p99_us_by_second: Spread::of(shots.iter().flat_map(Shot::p99_us_by_second))
             .context("no second")?,
         busy: spread(|shot| shot.busy)?,
